@@ -47,17 +47,17 @@ type Options struct {
 	ShmSize     int64 // bytes; 0: 64 MiB
 	ReadOnly    bool
 
-	Network   string   // bridge (default), none, host, container:ID
-	Ports     []string // -p, as typed
+	Network    string   // bridge (default), none, host, container:ID
+	Ports      []string // -p, as typed
 	PublishAll bool
-	AddHost   []string // NAME:IP
-	DNS       []netip.Addr
-	DNSSearch []string
-	DNSOption []string
-	PID       string // "", host, container:ID
-	IPC       string // "", private, host, container:ID
-	UTS       string // "", host
-	Cgroupns  string // "", private, host
+	AddHost    []string // NAME:IP
+	DNS        []netip.Addr
+	DNSSearch  []string
+	DNSOption  []string
+	PID        string // "", host, container:ID
+	IPC        string // "", private, host, container:ID
+	UTS        string // "", host
+	Cgroupns   string // "", private, host
 
 	CapAdd, CapDrop []string
 	Privileged      bool
@@ -80,8 +80,11 @@ type Options struct {
 	PidsLimit         *int64 // -1 unlimited
 	BlkioWeight       uint16
 
-	Restart string // no, always, on-failure[:N], unless-stopped
-	Explain bool   // print every step with its result and time
+	Restart     string   // no, always, on-failure[:N], unless-stopped
+	Explain     bool     // print every step with its result and time
+	Expose      []string // --expose PORT[/PROTO]
+	MAC         string   // --mac-address
+	Annotations []string // KEY=VALUE, into the OCI spec
 }
 
 // Status is a container's state as docker names it.
