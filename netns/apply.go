@@ -1,0 +1,254 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Apply carries the plan out for the network namespace of process pid, which
+// must be a new one. The caller must be in the namespace of the bridge. After
+// an error Release takes back what was done.
+func (p *Plan) Apply(pid int) error {
+	ns, err := openNetns(pid)
+	if err != nil {
+		return fmt.Errorf("network of container %s: %w", short(p.ID), err)
+	}
+	defer unix.Close(ns)
+	if err := p.apply(ns); err != nil {
+		return fmt.Errorf("network of container %s: %w", short(p.ID), err)
+	}
+	return nil
+}
+
+func openNetns(pid int) (int, error) {
+	ns, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open the network namespace of process %d: %w", pid, err)
+	}
+	return ns, nil
+}
+
+func (p *Plan) apply(ns int) error {
+	c, err := dial(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	d := &devices{ns: ns}
+	lock, err := p.ensureBridge(c, d)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := p.plugIn(c, d); err != nil {
+		return err
+	}
+	inner, err := dialIn(ns)
+	if err != nil {
+		return err
+	}
+	defer inner.close()
+	if err := inner.run(p.innerSteps(), d); err != nil {
+		return err
+	}
+	return p.publish()
+}
+
+// ensureBridge returns with the bridge there and locked against removal:
+// shared when it was there before, else exclusively by the one who made it.
+func (p *Plan) ensureBridge(c *conn, d *devices) (*os.File, error) {
+	lock, err := lockNetns(unix.LOCK_SH)
+	if err != nil {
+		return nil, err
+	}
+	if ok, err := p.bridgeReady(c, d); ok || err != nil {
+		return closeOn(err, lock)
+	}
+	lock.Close()
+	if lock, err = lockNetns(unix.LOCK_EX); err != nil {
+		return nil, err
+	}
+	if ok, err := p.bridgeReady(c, d); ok || err != nil {
+		return closeOn(err, lock)
+	}
+	return closeOn(p.makeBridge(c, d), lock)
+}
+
+func closeOn(err error, lock *os.File) (*os.File, error) {
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return lock, nil
+}
+
+func (p *Plan) bridgeReady(c *conn, d *devices) (bool, error) {
+	l, err := c.getLink(p.Bridge.Name)
+	if err != nil || l == nil || !l.up {
+		return false, err
+	}
+	d.bridge = l.index
+	return tableExists()
+}
+
+// makeBridge does the steps that are not done yet. Each is idempotent, so that
+// what a killed berth left half made is finished.
+func (p *Plan) makeBridge(c *conn, d *devices) error {
+	b, l, err := c.findBridge(p.Bridge.Name)
+	if err != nil {
+		return err
+	}
+	if l != nil && b.Subnet.IsValid() && b.Gateway != p.Bridge.Gateway {
+		return fmt.Errorf("bridge %s became %s while this container was decided for %s: try again", b.Name, b.Subnet, p.Bridge.Subnet)
+	}
+	for _, s := range p.bridgeSteps() {
+		switch {
+		case s.rtnl != nil:
+			err = c.run([]step{s}, d)
+		case s.file != "":
+			err = s.error(s.write())
+		case s.do != nil:
+			// Rules of a bridge that is gone may be for another subnet.
+			err = p.makeTable(l == nil)
+		}
+		if err != nil {
+			return err
+		}
+		if d.bridge == 0 {
+			made, err := c.getLink(p.Bridge.Name)
+			if err != nil {
+				return err
+			}
+			if made == nil {
+				return fmt.Errorf("bridge %s vanished while it was made", p.Bridge.Name)
+			}
+			d.bridge = made.index
+		}
+	}
+	return nil
+}
+
+func (p *Plan) makeTable(fresh bool) error {
+	there, err := tableExists()
+	if err != nil || (there && !fresh) {
+		return err
+	}
+	return addTable(p.Bridge, fresh)
+}
+
+// run sends the steps as one batch and reports the first that failed.
+func (c *conn) run(steps []step, d *devices, more ...*request) error {
+	reqs := make([]*request, 0, len(steps)+len(more))
+	for _, s := range steps {
+		reqs = append(reqs, s.rtnl(d))
+	}
+	if err := c.do(append(reqs, more...)...); err != nil {
+		return err
+	}
+	for i, s := range steps {
+		if err := s.error(reqs[i].err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plugIn makes the veth pair and learns the number of its inner end. A device
+// of that name is what is left of this container's last run: its namespace is
+// being destroyed (a matter of milliseconds) or was kept by someone who joined it.
+func (p *Plan) plugIn(c *conn, d *devices) error {
+	get := linkByName(p.HostLink)
+	err := c.run(p.hostSteps(), d, get)
+	if errors.Is(err, unix.EEXIST) {
+		if err = c.deleteLink(p.HostLink); err != nil {
+			return err
+		}
+		get = linkByName(p.HostLink)
+		err = c.run(p.hostSteps(), d, get)
+	}
+	if err != nil {
+		return err
+	}
+	l, err := get.link(p.HostLink)
+	if err != nil {
+		return err
+	}
+	if l == nil || l.other == 0 {
+		return fmt.Errorf("device %s vanished while it was configured", p.HostLink)
+	}
+	d.eth = l.other
+	return nil
+}
+
+// publish makes the ports answer. UDP flows that began before have connection
+// tracking entries without translation, which would keep them away for as long
+// as the client goes on: they are dropped (conntrack -D).
+func (p *Plan) publish() error {
+	if len(p.elements) == 0 {
+		return nil
+	}
+	err := addElements(p.elements)
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
+		err = fmt.Errorf("%w: %w", ErrPortInUse, err)
+	}
+	if err != nil {
+		return err
+	}
+	return dropFlows(p.Ports, func(f *netlink.ConntrackFilter, port Port) error {
+		return f.AddPort(netlink.ConntrackOrigDstPort, port.HostPort)
+	})
+}
+
+// dropFlows removes connection tracking entries of the UDP ports among ports.
+func dropFlows(ports []Port, match func(*netlink.ConntrackFilter, Port) error) error {
+	var filters []netlink.CustomConntrackFilter
+	for _, port := range ports {
+		if port.Proto != "udp" {
+			continue
+		}
+		f := &netlink.ConntrackFilter{}
+		if err := errors.Join(f.AddProtocol(unix.IPPROTO_UDP), match(f, port)); err != nil {
+			return fmt.Errorf("conntrack -D for udp port %d: %w", port.HostPort, err)
+		}
+		filters = append(filters, f)
+	}
+	if len(filters) == 0 {
+		return nil
+	}
+	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filters...); err != nil {
+		return fmt.Errorf("conntrack -D -p udp: %w", err)
+	}
+	return nil
+}
+
+// Loopback switches lo on in the network namespace of process pid: all that
+// network none has.
+func Loopback(pid int) error {
+	ns, err := openNetns(pid)
+	if err != nil {
+		return fmt.Errorf("loopback: %w", err)
+	}
+	defer unix.Close(ns)
+	c, err := dialIn(ns)
+	if err != nil {
+		return fmt.Errorf("loopback: %w", err)
+	}
+	defer c.close()
+	if err := c.run([]step{setUp("lo")}, nil); err != nil {
+		return fmt.Errorf("loopback of process %d: %w", pid, err)
+	}
+	return nil
+}
+
+// flowsTo matches entries whose answers come from a container's address.
+func flowsTo(a netip.Addr) func(*netlink.ConntrackFilter, Port) error {
+	return func(f *netlink.ConntrackFilter, _ Port) error {
+		return f.AddIP(netlink.ConntrackReplySrcIP, a.AsSlice())
+	}
+}

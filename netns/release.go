@@ -1,0 +1,211 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Release takes back everything of a container: published ports, the device,
+// the address. What is not there is no error, so it may be called at any time
+// and twice.
+//
+// The device is deleted only if the container's network namespace lives on
+// (someone joined it). Otherwise the kernel is already destroying it along
+// with the namespace, a few milliseconds after the last process is gone, while
+// asking for the deletion means to wait for two RCU grace periods, 20 ms. The
+// address cannot be given out too early: the dying device still bears its name.
+func Release(root, id string) error {
+	letGo(root, id)
+	r, err := loadRecord(root, id)
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		return nil // nothing, or a lease alone, which Prune finds
+	}
+	if err := errors.Join(r.unpublish(), removeDevice(HostLink(id))); err != nil {
+		return fmt.Errorf("release the network of container %s: %w", short(id), err)
+	}
+	return forget(root, id, r.addr)
+}
+
+// forget removes the lease and then the record that names it.
+func forget(root, id string, a netip.Addr) error {
+	letGo(root, id)
+	if err := unlease(root, id, a); err != nil {
+		return err
+	}
+	err := os.Remove(recordPath(root, id))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("network record of %s: %w", id, err)
+	}
+	return nil
+}
+
+// unpublish deletes the container's entries: those that lead to its address,
+// since a port it asked for in vain is another's.
+func (r *record) unpublish() error {
+	if len(r.ports) == 0 {
+		return nil
+	}
+	all, err := publishedPorts()
+	if err != nil {
+		return err
+	}
+	var mine []element
+	for _, e := range all {
+		if e.to == r.addr {
+			mine = append(mine, e)
+		}
+	}
+	if len(mine) == 0 {
+		return nil
+	}
+	if err := deleteElements(mine); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return dropFlows(r.ports, flowsTo(r.addr))
+}
+
+func removeDevice(name string) error {
+	c, err := dial(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	l, err := c.getLink(name)
+	if err != nil || l == nil || l.peer == namespaceDying {
+		return err
+	}
+	return c.deleteLink(name)
+}
+
+// deleteLink is no error when there is no such device.
+func (c *conn) deleteLink(name string) error {
+	r := newRequest(unix.RTM_DELLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	if err := c.do(r); err != nil {
+		return err
+	}
+	if r.err != nil && !errors.Is(r.err, unix.ENODEV) {
+		return fmt.Errorf("ip link delete %s: %w", name, r.err)
+	}
+	return nil
+}
+
+// Prune frees what containers own that are not alive any more: alive must be
+// true from before Decide until after Release. It removes the bridge and the
+// table when no container of any root is plugged in.
+func Prune(root string, alive func(id string) bool) error {
+	owners, err := owners(root)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	left := 0
+	for id, addrs := range owners {
+		if alive(id) {
+			left++
+			continue
+		}
+		errs = append(errs, pruneOne(root, id, addrs))
+	}
+	if left == 0 {
+		errs = append(errs, removeBridge())
+	}
+	return errors.Join(errs...)
+}
+
+// owners lists every id that has a record or a lease, and its leases.
+func owners(root string) (map[string][]netip.Addr, error) {
+	ids := make(map[string][]netip.Addr)
+	records, err := os.ReadDir(idsDir(root))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list network records: %w", err)
+	}
+	for _, e := range records {
+		ids[strings.TrimSuffix(e.Name(), ".new")] = nil
+	}
+	leases, err := os.ReadDir(leasesDir(root))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list leases: %w", err)
+	}
+	for _, e := range leases {
+		a, err := netip.ParseAddr(e.Name())
+		if id := leaseOwner(leasePath(root, a)); err == nil && id != "" {
+			ids[id] = append(ids[id], a)
+		}
+	}
+	return ids, nil
+}
+
+// pruneOne also removes what a process killed in the middle of Decide leaves:
+// half a record, a lease without one, a record that cannot be read.
+func pruneOne(root, id string, addrs []netip.Addr) error {
+	err := Release(root, id)
+	if _, bad := loadRecord(root, id); bad != nil {
+		err = os.Remove(recordPath(root, id))
+	}
+	_ = os.Remove(recordPath(root, id) + ".new") // usually not there
+	for _, a := range addrs {
+		err = errors.Join(err, unlease(root, id, a))
+	}
+	return err
+}
+
+// removeBridge removes the bridge if it has no ports, and the table with it.
+func removeBridge() error {
+	lock, err := lockNetns(unix.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	c, err := dial(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	b, err := c.getLink(DefaultBridge)
+	if err != nil {
+		return err
+	}
+	if b != nil && b.kind == "bridge" {
+		used, err := c.hasPorts(b.index)
+		if err != nil || used {
+			return err
+		}
+		if err := c.deleteLink(DefaultBridge); err != nil {
+			return err
+		}
+	}
+	if there, err := tableExists(); err != nil || !there {
+		return nil // a kernel without nf_tables has nothing to remove
+	}
+	return removeTable()
+}
+
+// hasPorts reports whether something lives on a bridge: a port whose other end
+// is being destroyed does not.
+func (c *conn) hasPorts(bridge int) (bool, error) {
+	r := newRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP, nl.NewIfInfomsg(unix.AF_UNSPEC),
+		nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(bridge))))
+	if err := errors.Join(c.do(r), r.err); err != nil {
+		return false, fmt.Errorf("list the bridge's ports: %w", err)
+	}
+	for _, b := range r.answers {
+		l, err := parseLink(b)
+		if err != nil {
+			return false, err
+		}
+		if l.master == bridge && l.peer != namespaceDying {
+			return true, nil
+		}
+	}
+	return false, nil
+}
