@@ -96,40 +96,65 @@ const (
 	Running Status = "running"
 	Paused  Status = "paused"
 	Exited  Status = "exited"
+	// Restarting: waiting for the next try of a restart policy
+	Restarting Status = "restarting"
 )
 
 // State is the part of a record that changes while a container lives.
 // Boot and StartTicks tell whether Pid still means the same process.
 type State struct {
-	Status     Status
-	Pid        int
-	StartTicks uint64 // field 22 of /proc/PID/stat
-	Boot       string // /proc/sys/kernel/random/boot_id
-	Monitor    int    // pid of the berth that watches it
-	ExitCode   int
-	OOMKilled  bool
-	Error      string
-	StartedAt  time.Time
-	FinishedAt time.Time
+	Status        Status
+	Pid           int
+	StartTicks    uint64 // field 22 of /proc/PID/stat
+	Boot          string // /proc/sys/kernel/random/boot_id
+	Monitor       int    // pid of the berth that watches it
+	MonitorTicks  uint64 // as StartTicks
+	ExitCode      int
+	OOMKilled     bool
+	Error         string
+	StartedAt     time.Time
+	FinishedAt    time.Time
+	StopRequested bool    `json:",omitempty"` // by stop, kill or rm: no restart
+	RestartCount  int     `json:",omitempty"`
+	Network       Network `json:",omitzero"`
+	CgroupDir     string  `json:",omitempty"`
+}
+
+// Network is what the container got when it was started.
+type Network struct {
+	IP      netip.Addr `json:",omitzero"`
+	Bits    int
+	Gateway netip.Addr `json:",omitzero"`
+	MAC     string
+	Bridge  string
+	Ports   []netns.Port // with the host ports that were chosen
 }
 
 // Record is a container as it is kept in containers/ID/config.json: what was
 // asked for and what was decided from it, so that start makes the same again.
 type Record struct {
-	ID        string
-	Name      string
-	Created   time.Time
-	Image     string // as typed
-	ImageID   string
-	ImageName string
-	Path      string   // argv[0]
-	Args      []string // argv[1:]
-	Env       []string // complete
-	Labels    map[string]string
-	Options   Options
-	Mounts    []MountPoint
-	Ports     []netns.Port
-	Lower     []string // layer directories, lowest first, relative to the root
+	ID         string
+	Name       string
+	Created    time.Time
+	Image      string // as typed
+	ImageID    string
+	ImageName  string
+	Path       string   // argv[0]
+	Args       []string // argv[1:]
+	Env        []string // complete
+	Labels     map[string]string
+	Options    Options
+	Mounts     []MountPoint
+	Ports      []netns.Port
+	Lower      []string // layer directories, lowest first, relative to the root
+	Identity   Identity // who the process is
+	Cwd        string
+	Hostname   string
+	StopSignal string
+	Exposed    []string // PORT/PROTO, of the image and --expose
+	// as docker shows it: what came of the image or the flags before they were joined
+	Entrypoint, Cmd []string
+	User            string
 }
 
 // MountPoint is one mount a user asked for (volumes, binds, tmpfs).

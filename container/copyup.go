@@ -1,0 +1,177 @@
+package container
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// copyUp fills an empty volume with what the image has at path: owners, modes,
+// times, xattrs, links as they are there. Nothing happens if the image has no
+// directory there or the volume has content. The flock makes two containers
+// that start with the same new volume wait for each other.
+func copyUp(root *merged, path, data string) error {
+	l, err := lockDir(data, unix.LOCK_EX)
+	if err != nil {
+		return fmt.Errorf("copy %s of the image into a volume: %w", path, err)
+	}
+	defer l.Close()
+	if names, err := l.Readdirnames(1); len(names) > 0 || err != nil && err != io.EOF {
+		return err
+	}
+	e, err := root.walk(path)
+	if err != nil {
+		return nil // the path is not in the image: the volume stays empty
+	}
+	if e.sub == nil {
+		e.from.Close()
+		return nil
+	}
+	defer e.sub.Close()
+	c := copier{links: map[[2]uint64]string{}, top: int(l.Fd())}
+	if err := c.dir(e.sub, &e.st, int(l.Fd()), ""); err != nil {
+		return fmt.Errorf("copy %s of the image into a volume: %w", path, err)
+	}
+	return nil
+}
+
+// copier copies a merged tree below top. links maps the inode of a file with
+// several names to the first of them, relative to top.
+type copier struct {
+	links map[[2]uint64]string
+	top   int
+}
+
+func (c *copier) dir(m *merged, st *unix.Stat_t, dst int, rel string) error {
+	names, err := m.names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		e, err := m.look(name)
+		if errors.Is(err, errNotFound) {
+			continue // a whiteout
+		}
+		if err == nil {
+			err = c.entry(e, name, dst, rel+name)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", rel+name, err)
+		}
+	}
+	// last, because writing into the directory changed its times
+	return attributes(m.dirs[0], dst, st)
+}
+
+func (c *copier) entry(e *entry, name string, dst int, rel string) error {
+	if e.sub != nil {
+		defer e.sub.Close()
+		if err := unix.Mkdirat(dst, name, 0o700); err != nil {
+			return err
+		}
+		fd, err := unix.Openat(dst, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return c.dir(e.sub, &e.st, fd, rel+"/")
+	}
+	if e.st.Nlink > 1 {
+		key := [2]uint64{uint64(e.st.Dev), e.st.Ino}
+		if first, ok := c.links[key]; ok {
+			return unix.Linkat(c.top, first, dst, name, 0)
+		}
+		c.links[key] = rel
+	}
+	switch e.st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return copyFile(e, name, dst)
+	case unix.S_IFLNK:
+		to, err := readlinkat(e.from, name)
+		if err != nil {
+			return err
+		}
+		if err := unix.Symlinkat(to, dst, name); err != nil {
+			return err
+		}
+	default: // device, fifo, socket
+		if err := unix.Mknodat(dst, name, e.st.Mode, int(e.st.Rdev)); err != nil {
+			return err
+		}
+		if err := unix.Fchmodat(dst, name, e.st.Mode&0o7777, 0); err != nil {
+			return err
+		}
+	}
+	if err := unix.Fchownat(dst, name, int(e.st.Uid), int(e.st.Gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(dst, name, []unix.Timespec{e.st.Atim, e.st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func copyFile(e *entry, name string, dst int) error {
+	src, err := openIn(e.from, name)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	fd, err := unix.Openat(dst, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	out := os.NewFile(uintptr(fd), name)
+	_, err = io.Copy(out, src) // copy_file_range(2) between two files
+	if err == nil {
+		err = attributes(src, fd, &e.st)
+	}
+	return errors.Join(err, out.Close())
+}
+
+// attributes sets owner, then mode (chown clears set-uid), xattrs (chown clears
+// security.capability), times last.
+func attributes(src *os.File, dst int, st *unix.Stat_t) error {
+	if err := unix.Fchown(dst, int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	if err := unix.Fchmod(dst, st.Mode&0o7777); err != nil {
+		return err
+	}
+	if err := copyXattrs(int(src.Fd()), dst); err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(dst), []unix.Timespec{st.Atim, st.Mtim}, 0)
+}
+
+func copyXattrs(src, dst int) error {
+	n, err := unix.Flistxattr(src, nil)
+	if n <= 0 || err != nil {
+		return nil // none, or a file system without
+	}
+	list := make([]byte, n)
+	if n, err = unix.Flistxattr(src, list); err != nil {
+		return err
+	}
+	for name := range bytes.SplitSeq(bytes.TrimRight(list[:n], "\x00"), []byte{0}) {
+		key := string(name)
+		if strings.HasPrefix(key, "trusted.overlay.") || strings.HasPrefix(key, "user.overlay.") || key == "security.selinux" {
+			continue
+		}
+		size, err := unix.Fgetxattr(src, key, nil)
+		if err != nil {
+			return err
+		}
+		value := make([]byte, size)
+		if size, err = unix.Fgetxattr(src, key, value); err != nil {
+			return err
+		}
+		if err := unix.Fsetxattr(dst, key, value[:size], 0); err != nil && err != unix.ENOTSUP {
+			return fmt.Errorf("set %s: %w", key, err)
+		}
+	}
+	return nil
+}

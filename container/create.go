@@ -1,0 +1,364 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/image"
+	"github.com/berth-run/berth/netns"
+)
+
+// Create decides everything that can be decided before the start, takes the
+// name and writes the record. The container keeps locked in this process until
+// it runs, so that nobody takes it for a leftover. img is nil with @host.
+func (s *Store) Create(img *image.Image, o Options) (*Container, error) {
+	id, err := newID()
+	if err != nil {
+		return nil, err
+	}
+	c := &Container{store: s, dir: s.dir(id)}
+	c.ID, c.Created, c.Options = id, time.Now().UTC(), o
+	if o.Name != "" {
+		if err := checkName("container", o.Name); err != nil {
+			return nil, err
+		}
+	}
+	if img == nil {
+		if o.Image != HostImage {
+			return nil, errors.New("create container: no image given")
+		}
+		img = &image.Image{Config: image.Config{Cmd: []string{"sh"}}}
+		c.Lower = []string{"/"}
+	}
+	root := &lazyLayers{}
+	defer root.close()
+	if err := c.decide(img, root); err != nil {
+		return nil, err
+	}
+	if err := c.stage(img, root); err != nil {
+		return nil, fmt.Errorf("create container: %w", err)
+	}
+	return c, nil
+}
+
+// decide fills the record from the image and the options; it writes nothing.
+func (c *Container) decide(img *image.Image, root *lazyLayers) error {
+	o := &c.Options
+	c.Image, c.ImageID = o.Image, img.ID
+	if len(img.Names) > 0 {
+		c.ImageName = img.Names[0]
+	}
+	for _, l := range img.Layers {
+		c.Lower = append(c.Lower, l.Dir)
+	}
+	root.lower = c.lowerDirs()
+	argv, err := command(&img.Config, o)
+	if err != nil {
+		return err
+	}
+	c.Path, c.Args = argv[0], argv[1:]
+	c.Entrypoint, c.Cmd = img.Config.Entrypoint, img.Config.Cmd
+	if o.Entrypoint != nil {
+		c.Entrypoint, c.Cmd = argv[:min(1, len(argv)-len(o.Args))], nil
+	}
+	if len(o.Args) > 0 {
+		c.Cmd = o.Args
+	}
+	if c.Labels, err = labels(img.Config.Labels, o); err != nil {
+		return err
+	}
+	if err := c.checkModes(); err != nil {
+		return err
+	}
+	c.Hostname = c.hostname()
+	if c.Cwd, err = workdir(o.Workdir, img.Config.WorkingDir); err != nil {
+		return err
+	}
+	c.StopSignal = first(o.StopSignal, img.Config.StopSignal, "SIGTERM")
+	if _, err := ParseSignal(c.StopSignal); err != nil {
+		return err
+	}
+	c.User = first(o.User, img.Config.User)
+	if err := c.identify(root); err != nil {
+		return err
+	}
+	c.Exposed = slices.Sorted(maps.Keys(img.Config.ExposedPorts))
+	c.Exposed = append(c.Exposed, o.Expose...)
+	if c.Ports, err = parsePorts(o, c.Exposed); err != nil {
+		return err
+	}
+	if len(c.Ports) > 0 && !ownNetwork(o.Network) {
+		if o.Network != "host" {
+			return errors.New("conflicting options: port publishing and the network of another container")
+		}
+		c.Ports = nil // docker discards them, the ports are the host's anyway
+	}
+	c.Env, err = environment(img.Config.Env, o, c.Hostname, c.Identity.Home)
+	return err
+}
+
+func first(s ...string) string {
+	for _, v := range s {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// identify resolves the user in the image's files, with what the container has written on top.
+func (c *Container) identify(root *lazyLayers) error {
+	m, err := root.open()
+	if err != nil {
+		return err
+	}
+	files, err := readUserFiles(m)
+	if err != nil {
+		return err
+	}
+	c.Identity, err = files.identity(c.User, c.Options.GroupAdd)
+	return err
+}
+
+func workdir(flag, img string) (string, error) {
+	if flag != "" && flag[0] != '/' {
+		return "", fmt.Errorf("the working directory %q is invalid, it needs to be an absolute path", flag)
+	}
+	return first(flag, img, "/"), nil
+}
+
+func (c *Container) hostname() string {
+	o := &c.Options
+	switch {
+	case o.Hostname != "":
+		return o.Hostname
+	case o.UTS == "host" || o.Network == "host":
+		return hostName()
+	}
+	return short(c.ID)
+}
+
+// checkModes validates what is only used at the start, and replaces the names
+// of other containers by their ids.
+func (c *Container) checkModes() error {
+	o := &c.Options
+	for _, m := range [...]struct {
+		flag string
+		mode *string
+		ok   string
+	}{
+		{"network", &o.Network, "bridge none host"},
+		{"pid", &o.PID, "host private"},
+		{"ipc", &o.IPC, "host private shareable none"},
+		{"uts", &o.UTS, "host private"},
+		{"cgroupns", &o.Cgroupns, "host private"},
+	} {
+		name, other := strings.CutPrefix(*m.mode, "container:")
+		switch {
+		case other && (m.flag == "network" || m.flag == "pid" || m.flag == "ipc"):
+			t, err := c.store.Lookup(name)
+			if err != nil {
+				return fmt.Errorf("--%s %s: %w", m.flag, *m.mode, err)
+			}
+			*m.mode = "container:" + t.ID
+		case *m.mode == "" || *m.mode == "default" || slices.Contains(strings.Fields(m.ok), *m.mode):
+			if *m.mode == "default" || m.flag == "network" && *m.mode == "" {
+				*m.mode, _, _ = strings.Cut(m.ok, " ")
+			}
+		case m.flag == "network":
+			return fmt.Errorf("network %s not found", *m.mode)
+		default:
+			return fmt.Errorf("--%s: invalid mode %q", m.flag, *m.mode)
+		}
+	}
+	if o.UTS == "host" && o.Hostname != "" {
+		return errors.New("conflicting options: hostname and the host's UTS namespace")
+	}
+	if name, _, err := restartPolicy(o.Restart); err != nil {
+		return err
+	} else if o.Remove && name != "no" {
+		return errors.New("conflicting options: cannot specify both --restart and --rm")
+	}
+	// any gateway will do: only the syntax is looked at
+	if _, err := netns.Hosts("", netip.Addr{}, netip.IPv4Unspecified(), o.AddHost); err != nil {
+		return err
+	}
+	_, err := limits(o)
+	return err
+}
+
+// restartPolicy reads no, always, unless-stopped, on-failure[:TRIES]; tries is 0 for no limit.
+func restartPolicy(s string) (name string, tries int, err error) {
+	name, n, has := strings.Cut(s, ":")
+	if has {
+		if tries, err = strconv.Atoi(n); err != nil || tries < 0 || name != "on-failure" {
+			return "", 0, fmt.Errorf("invalid restart policy %q", s)
+		}
+	}
+	switch name {
+	case "":
+		name = "no"
+	case "no", "always", "unless-stopped", "on-failure":
+	default:
+		return "", 0, fmt.Errorf("invalid restart policy %q", s)
+	}
+	return name, tries, nil
+}
+
+// lazyLayers opens the image's layers when somebody first looks into them.
+type lazyLayers struct {
+	lower []string
+	upper string
+	m     *merged
+}
+
+func (l *lazyLayers) open() (*merged, error) {
+	if l.m != nil {
+		return l.m, nil
+	}
+	var err error
+	l.m, err = openLayers(l.lower, l.upper)
+	return l.m, err
+}
+
+func (l *lazyLayers) close() {
+	if l.m != nil {
+		l.m.Close()
+		l.m = nil
+	}
+}
+
+// lowerDirs are the layers' absolute paths.
+func (c *Container) lowerDirs() []string {
+	dirs := make([]string, len(c.Lower))
+	for i, l := range c.Lower {
+		if !strings.HasPrefix(l, "/") {
+			l = c.store.Root + "/" + l
+		}
+		dirs[i] = l
+	}
+	return dirs
+}
+
+// stage makes the folder under .new-ID, takes the name, makes volumes, writes
+// config.json and renames the folder to ID. Undone in reverse on an error.
+func (c *Container) stage(img *image.Image, root *lazyLayers) (err error) {
+	s := c.store
+	tmp := s.dir(".new-" + c.ID)
+	if err := makeDir(tmp); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(tmp)
+		}
+	}()
+	// sweep removes a .new- folder whose lock is free: if it was faster, this fails
+	held, err := lockDir(tmp, lockTry)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			held.Close()
+		}
+	}()
+	if err := unix.Mkdir(tmp+"/upper", 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mkdir(tmp+"/work", 0o700); err != nil {
+		return err
+	}
+	if err := c.takeName(); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			s.freeName(c.Name, c.ID)
+		}
+	}()
+	wishes, err := s.mountWishes(&c.Options, img.Config.Volumes)
+	if err != nil {
+		return err
+	}
+	c.Mounts, err = s.realize(wishes, root.open)
+	defer func() {
+		if err != nil {
+			c.dropAnonymous()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	if _, err = c.prepare(); err != nil { // every flag is looked at now, not at the start
+		return err
+	}
+	c.dir = tmp
+	if err = c.save(); err != nil {
+		return err
+	}
+	c.dir = s.dir(c.ID)
+	if err = os.Rename(tmp, c.dir); err != nil {
+		return err
+	}
+	c.held = held
+	return nil
+}
+
+// makeDir makes a folder below containers/, and that on the first use.
+func makeDir(dir string) error {
+	err := unix.Mkdir(dir, 0o711)
+	if err == unix.ENOENT {
+		if err := os.MkdirAll(dir[:strings.LastIndexByte(dir, '/')], 0o711); err != nil {
+			return err
+		}
+		err = unix.Mkdir(dir, 0o711)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: err}
+	}
+	return nil
+}
+
+func (c *Container) takeName() error {
+	if c.Name = c.Options.Name; c.Name != "" {
+		return c.store.claimName(c.Name, c.ID)
+	}
+	for try := 0; ; try++ {
+		c.Name = inventName(c.ID, try)
+		err := c.store.claimName(c.Name, c.ID)
+		if !errors.Is(err, ErrInUse) || try > 100 {
+			return err
+		}
+	}
+}
+
+// dropAnonymous removes the volumes that only this container has.
+func (c *Container) dropAnonymous() error {
+	var errs []error
+	for _, m := range c.Mounts {
+		if m.Type == "volume" && m.Anonymous && m.Name != "" {
+			errs = append(errs, c.store.dropVolume(m.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Close lets go of the lock that Create took; needed only by a process that
+// makes a container and lives on without starting it.
+func (c *Container) Close() {
+	if c.held != nil {
+		c.held.Close()
+		c.held = nil
+	}
+}

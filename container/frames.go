@@ -1,0 +1,61 @@
+package container
+
+import (
+	"encoding/binary"
+	"io"
+	"sync"
+)
+
+// What goes over the attach socket: frames of a type, a length (4 bytes, big
+// endian) and as many bytes.
+type frame byte
+
+const (
+	frameStdin  frame = 'i' // to the container; no bytes: end of input
+	frameStdout frame = 'o'
+	frameStderr frame = 'e'
+	frameResize frame = 'r' // rows and columns, 2 bytes each
+	frameExit   frame = 'x' // the exit code, 4 bytes; the last frame
+)
+
+// maxFrame bounds what a reader takes into memory.
+const maxFrame = 1 << 20
+
+// frameWriter writes whole frames for several goroutines.
+type frameWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (f *frameWriter) send(t frame, p []byte) error {
+	b := make([]byte, 5, 5+len(p))
+	b[0] = byte(t)
+	binary.BigEndian.PutUint32(b[1:], uint32(len(p)))
+	b = append(b, p...)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.w.Write(b)
+	return err
+}
+
+// readFrame reuses buf for the bytes.
+func readFrame(r io.Reader, buf *[]byte) (frame, []byte, error) {
+	var h [5]byte
+	if _, err := io.ReadFull(r, h[:]); err != nil {
+		return 0, nil, err
+	}
+	n := binary.BigEndian.Uint32(h[1:])
+	if n > maxFrame {
+		return 0, nil, io.ErrShortBuffer
+	}
+	if int(n) > cap(*buf) {
+		*buf = make([]byte, n)
+	}
+	p := (*buf)[:n]
+	_, err := io.ReadFull(r, p)
+	return frame(h[0]), p, err
+}
+
+func sizeFrame(rows, cols uint16) []byte {
+	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, rows), cols)
+}

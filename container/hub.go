@@ -1,0 +1,214 @@
+package container
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"strconv"
+	"sync"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// attachSocket is the name of the socket in the container's folder.
+const attachSocket = "attach"
+
+// A hub connects the clients of attach with the streams of the container.
+type hub struct {
+	mu       sync.Mutex
+	clients  map[*client]bool
+	in       *os.File // the container's stdin or terminal, nil without
+	tty      bool
+	listener int
+	path     string
+	size     *specs.Box
+	early    []byte // typed before the container ran
+	eof      bool
+}
+
+type client struct {
+	f     *os.File
+	w     frameWriter
+	first bool // its end of input is the container's, as docker's StdinOnce
+}
+
+func newHub() *hub { return &hub{clients: map[*client]bool{}, listener: -1} }
+
+// add takes a connected client in.
+func (h *hub) add(f *os.File, first bool) {
+	c := &client{f: f, w: frameWriter{w: f}, first: first}
+	h.mu.Lock()
+	h.clients[c] = true
+	h.mu.Unlock()
+	go h.read(c)
+}
+
+func (h *hub) drop(c *client) {
+	h.mu.Lock()
+	delete(h.clients, c)
+	h.mu.Unlock()
+	c.f.Close()
+}
+
+// serve connects a started container and, the first time, opens the socket.
+func (h *hub) serve(c *Container, r *running) {
+	h.mu.Lock()
+	h.in, h.tty = r.in, c.Options.TTY
+	early, eof := h.early, h.eof
+	h.early = nil
+	h.mu.Unlock()
+	if len(early) > 0 && r.in != nil {
+		r.in.Write(early)
+	}
+	if eof && r.in != nil && !c.Options.TTY {
+		h.closeInput()
+	}
+	if h.listener < 0 {
+		h.listen(c)
+	}
+}
+
+// listen binds the socket through /proc/self/fd: a path in sun_path has 108
+// bytes at most (unix(7)), and the state root may be deep.
+func (h *hub) listen(c *Container) error {
+	dir, err := unix.Open(c.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	unix.Unlinkat(dir, attachSocket, 0) // of a monitor that was killed
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if err = unix.Bind(fd, socketAddr(dir)); err == nil {
+		err = unix.Listen(fd, 16)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return err
+	}
+	h.listener, h.path = fd, c.dir+"/"+attachSocket
+	go func() {
+		for {
+			n, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			if err == unix.EINTR || err == unix.ECONNABORTED {
+				continue
+			}
+			if err != nil { // shut down
+				unix.Close(fd)
+				return
+			}
+			h.add(os.NewFile(uintptr(n), "attach"), false)
+		}
+	}()
+	return nil
+}
+
+func socketAddr(dir int) *unix.SockaddrUnix {
+	return &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(dir) + "/" + attachSocket}
+}
+
+// read takes a client's frames until it leaves.
+func (h *hub) read(c *client) {
+	defer h.drop(c)
+	var buf []byte
+	for {
+		t, p, err := readFrame(c.f, &buf)
+		if err != nil {
+			return
+		}
+		switch t {
+		case frameStdin:
+			h.input(p, c.first)
+		case frameResize:
+			if len(p) == 4 {
+				h.resize(binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:]))
+			}
+		}
+	}
+}
+
+func (h *hub) input(p []byte, first bool) {
+	h.mu.Lock()
+	in, tty := h.in, h.tty
+	if in == nil {
+		h.early = append(h.early, p...)
+		h.eof = h.eof || len(p) == 0 && first
+		h.mu.Unlock()
+		return
+	}
+	h.mu.Unlock()
+	if len(p) > 0 {
+		in.Write(p)
+	} else if first && !tty {
+		h.closeInput()
+	}
+}
+
+func (h *hub) closeInput() {
+	h.mu.Lock()
+	in := h.in
+	h.in, h.eof = nil, true
+	h.mu.Unlock()
+	if in != nil {
+		in.Close()
+	}
+}
+
+func (h *hub) resize(rows, cols uint16) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.size = &specs.Box{Height: uint(rows), Width: uint(cols)}
+	if h.in != nil && h.tty {
+		setWinsize(h.in, rows, cols)
+	}
+}
+
+// stream is the writer that sends one stream to all clients. It never fails:
+// the log goes on with no client there. A client that does not read holds the
+// container back, as a terminal does that was stopped.
+func (h *hub) stream(t frame) *hubStream { return &hubStream{h, t} }
+
+type hubStream struct {
+	h *hub
+	t frame
+}
+
+func (s *hubStream) Write(p []byte) (int, error) {
+	s.h.mu.Lock()
+	all := make([]*client, 0, len(s.h.clients))
+	for c := range s.h.clients {
+		all = append(all, c)
+	}
+	s.h.mu.Unlock()
+	for _, c := range all {
+		if c.w.send(s.t, p) != nil {
+			s.h.drop(c)
+		}
+	}
+	return len(p), nil
+}
+
+// pause: the container has ended; input is kept for the next start.
+func (h *hub) pause() {
+	h.mu.Lock()
+	h.in = nil
+	h.mu.Unlock()
+}
+
+// end tells all clients the exit code and closes the socket.
+func (h *hub) end(code int) error {
+	var errs []error
+	if h.listener >= 0 {
+		os.Remove(h.path)
+		errs = append(errs, unix.Shutdown(h.listener, unix.SHUT_RDWR))
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.clients {
+		errs = append(errs, c.w.send(frameExit, binary.BigEndian.AppendUint32(nil, uint32(code))))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,254 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/rootfs"
+	"github.com/berth-run/berth/runtime"
+)
+
+// stdio says what process 1 gets as its standard streams.
+type stdio struct {
+	stdin bool // a pipe; else /dev/null
+	size  *specs.Box
+}
+
+// running is a started container in the process that watches it.
+type running struct {
+	c    *Container
+	proc *runtime.Process
+	st   State
+	in   *os.File // our end of stdin: nil without -i, the terminal with -t
+	out  *os.File // of stdout, or the terminal
+	err  *os.File // of stderr, nil with a terminal
+	log  *logFile
+}
+
+// launch starts the container: network, files, cgroup, process, state. When it
+// returns the program has been executed, or nothing is left of the attempt.
+func (c *Container) launch(ctx context.Context, s stdio) (*running, error) {
+	unlock, err := c.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	old := c.readState()
+	if old.Status != Created {
+		if cur := c.State(); cur.Status == Running || cur.Status == Paused {
+			return nil, fmt.Errorf("container %s %w already", c.Name, ErrRunning)
+		}
+		if err := c.again(); err != nil {
+			return nil, err
+		}
+	}
+	r := &running{c: c, log: &logFile{path: c.logPath()}, st: State{RestartCount: old.RestartCount}}
+	if err := r.start(ctx, s); err != nil {
+		err = errors.Join(err, c.release())
+		if !c.Options.Remove {
+			c.writeState(State{Status: old.Status, ExitCode: StartCode(err), Error: err.Error(),
+				StartedAt: old.StartedAt, FinishedAt: time.Now().UTC(), RestartCount: old.RestartCount})
+		}
+		return nil, err
+	}
+	return r, nil
+}
+
+// again looks once more at what may have changed since the last run: the
+// user's numbers, for the container may have written its own passwd.
+func (c *Container) again() error {
+	root := &lazyLayers{lower: c.lowerDirs(), upper: c.dir + "/upper"}
+	defer root.close()
+	if err := c.identify(root); err != nil {
+		return err
+	}
+	// of a run whose berth was killed
+	return c.release()
+}
+
+func (r *running) start(ctx context.Context, s stdio) error {
+	c := r.c
+	cfg, err := c.config(s.size)
+	if err != nil {
+		return err
+	}
+	network, net, err := c.network()
+	if err != nil {
+		return err
+	}
+	cfg.Network, r.st.Network = network, net
+	if err := c.writeNetworkFiles(net); err != nil {
+		return err
+	}
+	child, err := r.pipes(s, &cfg)
+	if err != nil {
+		return err
+	}
+	defer closeAll(child...)
+	plan, err := runtime.Decide(cfg)
+	if err == nil {
+		r.proc, err = plan.Start(ctx)
+	}
+	if err != nil {
+		closeAll(r.in, r.out, r.err)
+		return err
+	}
+	if c.Options.TTY {
+		r.in, r.out = r.proc.Console, r.proc.Console
+	}
+	return r.started()
+}
+
+// started writes the state down. From here on other processes find the container.
+func (r *running) started() error {
+	st := &r.st
+	st.Status, st.Pid, st.Monitor, st.Boot = Running, r.proc.Pid, os.Getpid(), bootID()
+	st.StartTicks, _ = procStart(st.Pid)
+	st.MonitorTicks, _ = procStart(st.Monitor)
+	st.StartedAt = time.Now().UTC()
+	if err := r.c.writeState(*st); err != nil {
+		return errors.Join(fmt.Errorf("write the state of container %s: %w", r.c.Name, err),
+			unix.Kill(st.Pid, unix.SIGKILL), closeAll(r.in, r.out, r.err))
+	}
+	return nil
+}
+
+// config is what package runtime needs.
+func (c *Container) config(size *specs.Box) (runtime.Config, error) {
+	spec, err := c.Spec()
+	if err != nil {
+		return runtime.Config{}, err
+	}
+	c.spec = nil // the next start looks anew
+	if err := c.joined(); err != nil {
+		return runtime.Config{}, err
+	}
+	spec.Process.ConsoleSize = size
+	group, err := c.cgroupPlan()
+	if err != nil {
+		return runtime.Config{}, err
+	}
+	rel := "containers/" + c.ID + "/"
+	return runtime.Config{
+		ID: c.ID, Spec: spec,
+		Rootfs:  rootfs.Overlay{Base: c.store.Root, Lower: c.Lower, Upper: rel + "upper", Work: rel + "work"},
+		Cgroup:  group,
+		Devices: spec.Linux.Resources.Devices,
+		Init:    c.Options.Init,
+		Trace:   c.Trace,
+	}, nil
+}
+
+// pipes makes the streams; what it returns is the child's and to be closed
+// after the start. Our ends do not block, the child's do.
+func (r *running) pipes(s stdio, cfg *runtime.Config) ([]*os.File, error) {
+	if r.c.Options.TTY {
+		return nil, nil
+	}
+	var child []*os.File
+	make := func(childWrites bool) (ours, theirs *os.File, err error) {
+		var p [2]int
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			return nil, nil, fmt.Errorf("make a pipe for the container: %w", err)
+		}
+		us, them := 0, 1
+		if !childWrites {
+			us, them = 1, 0
+		}
+		unix.SetNonblock(p[us], true)
+		theirs = os.NewFile(uintptr(p[them]), "pipe")
+		child = append(child, theirs)
+		return os.NewFile(uintptr(p[us]), "pipe"), theirs, nil
+	}
+	var err error
+	if s.stdin {
+		if r.in, cfg.Stdin, err = make(false); err != nil {
+			return child, err
+		}
+	}
+	if r.out, cfg.Stdout, err = make(true); err != nil {
+		return child, err
+	}
+	r.err, cfg.Stderr, err = make(true)
+	return child, err
+}
+
+func closeAll(files ...*os.File) error {
+	var errs []error
+	for _, f := range files {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// finish records the end and gives back all the container had: called with
+// the process gone and its output drained. again: it will be started once more.
+func (r *running) finish(exit runtime.Exit, again bool) error {
+	c := r.c
+	errs := []error{r.log.close()}
+	unlock, err := c.lock()
+	if err != nil {
+		if errors.Is(err, ErrNotFound) { // rm -f was faster and has done all of it
+			c.last, c.gone = &r.st, true
+			r.record(exit)
+			return nil
+		}
+		return err
+	}
+	defer unlock()
+	stop := c.readState()
+	r.st.StopRequested = stop.StopRequested
+	r.record(exit)
+	if again && !stop.StopRequested {
+		r.st.Status = Restarting
+		r.st.RestartCount++
+	}
+	if c.Options.Remove {
+		c.last, c.gone = &r.st, true
+		return errors.Join(append(errs, c.remove(true))...)
+	}
+	errs = append(errs, c.writeState(r.st), c.release())
+	return errors.Join(errs...)
+}
+
+func (r *running) record(exit runtime.Exit) {
+	r.st.Status, r.st.Pid = Exited, 0
+	r.st.ExitCode = exit.Code
+	r.st.FinishedAt = time.Now().UTC()
+	r.st.OOMKilled = r.c.oomKilled()
+	r.c.last = &r.st
+}
+
+// release gives back the network and the cgroup: also what an earlier run left.
+func (c *Container) release() error {
+	return errors.Join(c.releaseNetwork(), c.removeCgroup())
+}
+
+// StartCode is the exit code docker gives for a failed start: 127 when the
+// command is not there, 126 when it cannot be executed, 125 for everything else.
+func StartCode(err error) int {
+	switch {
+	case errors.Is(err, runtime.ErrNotFound):
+		return 127
+	case errors.Is(err, runtime.ErrNotExecutable):
+		return 126
+	}
+	return 125
+}
+
+// Plan is what a start now would do, for explain. It takes no lease and makes no cgroup.
+func (c *Container) Plan() (*runtime.Plan, error) {
+	cfg, err := c.config(nil)
+	if err != nil {
+		return nil, err
+	}
+	return runtime.Decide(cfg)
+}

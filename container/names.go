@@ -1,0 +1,125 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// validName is docker's rule [a-zA-Z0-9][a-zA-Z0-9_.-]+ for containers and volumes.
+func validName(s string) bool {
+	if len(s) < 2 || len(s) > 200 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !alnum && (i == 0 || c != '_' && c != '.' && c != '-') {
+			return false
+		}
+	}
+	return true
+}
+
+func checkName(kind, s string) error {
+	if !validName(s) {
+		return fmt.Errorf("invalid %s name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, at least two of them", kind, s)
+	}
+	return nil
+}
+
+// claimName makes names/NAME point to id: symlink(2) fails if it is there, so
+// the kernel decides between two that want the same name. A link whose
+// container is gone and not being made is left of a killed process and replaced.
+func (s *Store) claimName(name, id string) error {
+	err := unix.Symlink(id, s.link(name))
+	if err == unix.ENOENT {
+		if err := os.MkdirAll(s.namesDir(), 0o711); err != nil {
+			return fmt.Errorf("take the name %s: %w", name, err)
+		}
+		err = unix.Symlink(id, s.link(name))
+	}
+	if err == nil {
+		return nil
+	}
+	if err != unix.EEXIST {
+		return fmt.Errorf("take the name %s: %w", name, err)
+	}
+	// only one at a time may decide that a link is stale
+	l, err := lockDir(s.namesDir(), unix.LOCK_EX)
+	if err != nil {
+		return fmt.Errorf("take the name %s: %w", name, err)
+	}
+	defer l.Close()
+	owner, err := os.Readlink(s.link(name))
+	if err == nil && s.exists(owner) {
+		return fmt.Errorf("the container name %q is %w by container %s", name, ErrInUse, short(owner))
+	}
+	if err := os.Remove(s.link(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("take the name %s: %w", name, err)
+	}
+	if err := unix.Symlink(id, s.link(name)); err != nil {
+		return fmt.Errorf("the container name %q is %w", name, ErrInUse)
+	}
+	return nil
+}
+
+// exists tells whether id is a container or is being made by a living process.
+func (s *Store) exists(id string) bool {
+	if !isID(id) {
+		return false
+	}
+	if _, err := os.Lstat(s.dir(id)); err == nil {
+		return true
+	}
+	f, err := lockDir(s.dir(".new-"+id), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		f.Close()
+		return false
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true
+	}
+	_, err = os.Lstat(s.dir(id)) // renamed between the two looks
+	return err == nil
+}
+
+// freeName takes the name away if it still is this container's.
+func (s *Store) freeName(name, id string) {
+	if name == "" {
+		return
+	}
+	if owner, err := os.Readlink(s.link(name)); err == nil && owner == id {
+		os.Remove(s.link(name))
+	}
+}
+
+// The words are joined in one string each: strings cost nothing at start-up,
+// a slice of them would be built by every command.
+const (
+	adjectives = "able airy amber ample azure bold brave breezy bright brisk calm clear clever cosy crisp deft eager early easy even fair fleet fond free fresh gentle glad golden grand green hardy hazy honest humble jolly keen kind lively loyal lucid mellow merry mild misty neat nimble noble open patient plain polite proud quick quiet ready rosy salty sandy sharp silent silver simple smooth snug solid sound spry stable steady still sunny swift tidal tidy trim true vivid warm wide windy wise witty young"
+	nouns      = "anchor bay beacon boat bollard bow breaker bridge buoy cable canal canoe cape captain cargo chart cleat coast compass cove crane crew current cutter deck delta derrick dinghy dock drift eddy estuary ferry fjord fleet float galley gangway gull harbor hatch haven heron hull inlet island jetty kayak keel ketch knot lagoon lantern ledger lighthouse lock log mast mooring oar ocean otter packet pelican pier pilot port quay raft reef rigging rope rudder sail schooner seal sextant shoal shore sloop sound spar stern strait surf tern tide tiller tug wave wharf winch yawl"
+)
+
+// inventName makes an adjective_noun from the digits of the id; tries 1, 2, …
+// take other digits, and a number from the third on.
+func inventName(id string, try int) string {
+	pick := func(words string, at int) string {
+		n := 0
+		for _, c := range id[at : at+6] {
+			n = n*16 + strings.IndexRune("0123456789abcdef", c)
+		}
+		list := strings.Fields(words)
+		return list[n%len(list)]
+	}
+	at := try % 8 * 6
+	name := pick(adjectives, at) + "_" + pick(nouns, at+8)
+	if try > 1 {
+		name = fmt.Sprintf("%s%d", name, try)
+	}
+	return name
+}

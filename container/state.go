@@ -1,0 +1,146 @@
+package container
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// readState returns state.json as it stands. Without one the container was
+// only created: Create saves itself that file.
+func (c *Container) readState() State {
+	st := State{Status: Created}
+	b, err := os.ReadFile(c.dir + "/state.json")
+	if err == nil && json.Unmarshal(b, &st) != nil {
+		st = State{Status: Exited, ExitCode: 255, Error: "state.json cannot be read"}
+	}
+	return st
+}
+
+func (c *Container) writeState(st State) error {
+	c.last = &st
+	b, err := json.Marshal(&st)
+	if err != nil {
+		return err
+	}
+	return replaceFile(c.dir+"/state.json", b)
+}
+
+// State reads the state and corrects what the file cannot know: that the
+// process has died with the berth that watched it, or runs although its berth
+// was killed before it could write that down.
+func (c *Container) State() State {
+	if c.last != nil && c.gone {
+		return *c.last
+	}
+	st := c.readState()
+	switch st.Status {
+	case Running, Paused:
+		// the watcher needs a moment to write down the end of the process
+		for range 50 {
+			if st.alive() || !st.watched() {
+				break
+			}
+			time.Sleep(4 * time.Millisecond)
+			if st = c.readState(); st.Status != Running && st.Status != Paused {
+				return st
+			}
+		}
+		if !st.alive() && !st.watched() {
+			return c.lost(st)
+		}
+	case Restarting:
+		if !st.watched() {
+			st.Status = Exited
+		}
+	case Created, Exited:
+		if pid := c.stray(); pid != 0 {
+			st.Status, st.Pid = Running, pid
+			st.StartTicks, _ = procStart(pid)
+			st.Boot = bootID()
+			st.StartedAt = c.Created
+		}
+	}
+	return st
+}
+
+// lost is the state of a container whose process ended with nobody there to take its exit code.
+func (c *Container) lost(st State) State {
+	st.Status, st.Pid, st.ExitCode = Exited, 0, 255
+	st.Error = "the berth process that watched it was killed, the exit code is not known"
+	if st.StopRequested {
+		st.ExitCode, st.Error = 137, ""
+	}
+	if fi, err := os.Stat(c.dir + "/state.json"); err == nil {
+		st.FinishedAt = fi.ModTime().UTC()
+	}
+	return st
+}
+
+// stray returns a process in the container's cgroup although the state says
+// that none was started, 0 if there is none. While a start holds the lock the
+// process is not yet the container's.
+func (c *Container) stray() int {
+	pids := c.cgroupPids()
+	if len(pids) == 0 {
+		return 0
+	}
+	f, err := lockDir(c.dir, lockTry)
+	if err != nil {
+		return 0
+	}
+	f.Close()
+	return pids[0]
+}
+
+// abandoned tells that a --rm container has ended and nobody is there to remove it.
+func (c *Container) abandoned() bool {
+	if !c.Options.Remove {
+		return false
+	}
+	st := c.State()
+	return st.Status == Exited && !st.watched()
+}
+
+// alive tells whether the process still is the one that was started.
+func (st *State) alive() bool { return st.Pid > 0 && sameProcess(st.Pid, st.StartTicks, st.Boot) }
+
+// watched tells whether the berth that will record the end is alive.
+func (st *State) watched() bool {
+	return st.Monitor > 0 && sameProcess(st.Monitor, st.MonitorTicks, st.Boot)
+}
+
+func sameProcess(pid int, ticks uint64, boot string) bool {
+	t, ok := procStart(pid)
+	return ok && t == ticks && boot == bootID()
+}
+
+// procStart reads field 22 of /proc/PID/stat (proc_pid_stat(5)): clock ticks
+// since boot at which the process started. false if it is gone or a zombie.
+func procStart(pid int) (uint64, bool) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, false
+	}
+	i := bytes.LastIndexByte(b, ')') // the name may hold anything
+	if i < 0 {
+		return 0, false
+	}
+	f := strings.Fields(string(b[i+1:])) // f[0] is field 3
+	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
+		return 0, false
+	}
+	t, err := strconv.ParseUint(f[19], 10, 64)
+	return t, err == nil
+}
+
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
