@@ -1,0 +1,178 @@
+package container
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func addContainer(t *testing.T, s *Store, id, name string) *Container {
+	t.Helper()
+	c := &Container{store: s, dir: s.dir(id)}
+	c.ID, c.Name, c.Created = id, name, time.Now().UTC()
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.save(), s.claimName(name, id)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestNames(t *testing.T) {
+	for _, ok := range []string{"ab", "a.b-c_d", "0x"} {
+		if !validName(ok) {
+			t.Errorf("%q refused", ok)
+		}
+	}
+	for _, bad := range []string{"", "a", "a/b", "a b", ".x", "-", "-x", "a:b", "ä1", strings.Repeat("x", 201)} {
+		if validName(bad) {
+			t.Errorf("%q taken", bad)
+		}
+	}
+	for i := range 20 {
+		id, err := newID()
+		if err != nil || len(id) != 64 || !isID(id) {
+			t.Fatal(id, err)
+		}
+		if n := inventName(id, i); !validName(n) || !strings.Contains(n, "_") {
+			t.Errorf("invented %q", n)
+		}
+	}
+}
+
+func TestLookup(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	a := addContainer(t, s, strings.Repeat("a", 64), "web")
+	addContainer(t, s, "ab"+strings.Repeat("0", 62), "db")
+	for _, ref := range []string{"web", "/web", "aaa", a.ID} {
+		if c, err := s.Lookup(ref); err != nil || c.ID != a.ID {
+			t.Errorf("%s: %v", ref, err)
+		}
+	}
+	if _, err := s.Lookup("a"); err == nil || errors.Is(err, ErrNotFound) {
+		t.Errorf("a prefix of two: %v", err)
+	}
+	for _, ref := range []string{"nope", "", "fff", "../../etc"} {
+		if _, err := s.Lookup(ref); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), ref) {
+			t.Errorf("%q: %v", ref, err)
+		}
+	}
+}
+
+func TestNameIsTakenOnce(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	var wg sync.WaitGroup
+	won := make(chan string, 20)
+	for range 20 {
+		wg.Go(func() {
+			id, _ := newID()
+			if os.MkdirAll(s.dir(id), 0o755) == nil && s.claimName("one", id) == nil {
+				won <- id
+			}
+		})
+	}
+	wg.Wait()
+	close(won)
+	if len(won) != 1 {
+		t.Errorf("%d have the name", len(won))
+	}
+	// of a killed process: no container, nobody making it
+	os.RemoveAll(s.dir(<-won))
+	id, _ := newID()
+	os.MkdirAll(s.dir(id), 0o755)
+	if err := s.claimName("one", id); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStateOfDeadProcess(t *testing.T) {
+	c := addContainer(t, &Store{Root: t.TempDir()}, strings.Repeat("c", 64), "x1")
+	if st := c.State(); st.Status != Created {
+		t.Error(st)
+	}
+	ticks, ok := procStart(os.Getpid())
+	if !ok {
+		t.Fatal("no start time of this process")
+	}
+	live := State{Status: Running, Pid: os.Getpid(), StartTicks: ticks, Boot: bootID()}
+	c.writeState(live)
+	if st := c.State(); st.Status != Running {
+		t.Error(st)
+	}
+	live.StartTicks++ // the number is another process's now
+	c.writeState(live)
+	if st := c.State(); st.Status != Exited || st.ExitCode != 255 || st.FinishedAt.IsZero() {
+		t.Error(st)
+	}
+}
+
+func TestSweepLeavesTheLiving(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	dead, live := strings.Repeat("d", 64), strings.Repeat("e", 64)
+	for _, id := range []string{dead, live} {
+		os.MkdirAll(s.dir(".new-"+id)+"/upper/x", 0o755)
+		if err := s.claimName("n-"+id[:2], id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := lockDir(s.dir(".new-"+live), lockTry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s.sweep()
+	if _, err := os.Stat(s.dir(".new-" + dead)); err == nil {
+		t.Error("a leftover is still there")
+	}
+	if _, err := os.Readlink(s.link("n-dd")); err == nil {
+		t.Error("its name is still there")
+	}
+	if _, err := os.Stat(s.dir(".new-" + live)); err != nil {
+		t.Error("a container that is being made was removed")
+	}
+	if !s.exists(live) {
+		t.Error("a container that is being made does not hold its name")
+	}
+}
+
+func TestVolumes(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	v, err := s.CreateVolume("data", map[string]string{"k": "v"})
+	if err != nil || v.Labels["k"] != "v" {
+		t.Fatal(v, err)
+	}
+	again, err := s.CreateVolume("data", nil)
+	if err != nil || !again.CreatedAt.Equal(v.CreatedAt) {
+		t.Error("made twice", err)
+	}
+	anon, err := s.CreateVolume("", nil)
+	if err != nil || len(anon.Name) != 64 {
+		t.Fatal(anon, err)
+	}
+	c := addContainer(t, s, strings.Repeat("f", 64), "user")
+	c.Mounts = []MountPoint{{Type: "volume", Name: "data"}}
+	if err := c.save(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RemoveVolume("data", true); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "user") {
+		t.Errorf("remove a used volume: %v", err)
+	}
+	gone, err := s.PruneVolumes(false)
+	if err != nil || len(gone) != 1 || gone[0] != anon.Name {
+		t.Error(gone, err)
+	}
+	os.RemoveAll(c.dir)
+	if err := s.RemoveVolume("data", false); err != nil {
+		t.Error(err)
+	}
+	if err := s.RemoveVolume("data", false); !errors.Is(err, ErrNoVolume) {
+		t.Error(err)
+	}
+	if _, err := s.CreateVolume("a/b", nil); err == nil {
+		t.Error("no error for a bad name")
+	}
+}

@@ -1,0 +1,140 @@
+package container
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+var testUsers = userFiles{
+	passwd: "root:x:0:0:root:/root:/bin/sh\n# no\nbad line\napp:x:1000:1000:App:/home/app:/bin/sh\nnum:x:7:8\n",
+	group:  "root:x:0:\napp:x:1000:\ncrew:x:3000:app,other\nwheel:x:10:root\n",
+}
+
+func TestIdentity(t *testing.T) {
+	for spec, want := range map[string]Identity{
+		"":          {Home: "/root", Groups: []uint32{10}},
+		"app":       {UID: 1000, GID: 1000, Groups: []uint32{3000}, Home: "/home/app"},
+		"1000":      {UID: 1000, GID: 1000, Groups: []uint32{3000}, Home: "/home/app"},
+		"12345":     {UID: 12345, Home: "/"},
+		"1000:2000": {UID: 1000, GID: 2000, Home: "/home/app"},
+		"app:crew":  {UID: 1000, GID: 3000, Home: "/home/app"},
+		"num":       {UID: 7, GID: 8, Home: "/"},
+		"0:0":       {Home: "/root"},
+	} {
+		got, err := testUsers.identity(spec, nil)
+		if err != nil {
+			t.Errorf("%q: %v", spec, err)
+		} else if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%q: %s", spec, d)
+		}
+	}
+	for spec, name := range map[string]string{"nosuch": "nosuch", "app:nogroup": "nogroup", "4294967295": "4294967295", "-1": "-1"} {
+		if got, err := testUsers.identity(spec, nil); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%q: %v, %v", spec, got, err)
+		}
+	}
+	got, err := userFiles{}.identity("", []string{"44"})
+	if err != nil || got.Home != "/root" || got.Groups[0] != 44 {
+		t.Error(got, err)
+	}
+	if _, err := testUsers.identity("app", []string{"nosuch"}); err == nil {
+		t.Error("no error for an unknown group to add")
+	}
+}
+
+// layers makes directories from name -> content; a name that ends in / is a
+// directory, content "->x" a link. Whiteouts need root, and so are not here.
+func layer(t *testing.T, files ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for i := 0; i < len(files); i += 2 {
+		p := filepath.Join(dir, files[i])
+		os.MkdirAll(filepath.Dir(p), 0o755)
+		var err error
+		if to, ok := strings.CutPrefix(files[i+1], "->"); ok {
+			err = os.Symlink(to, p)
+		} else {
+			err = os.WriteFile(p, []byte(files[i+1]), 0o640)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestMergedLayers(t *testing.T) {
+	secret := layer(t, "secret", "host")
+	low := layer(t, "etc/passwd", "low", "etc/group", "g", "usr/etc/x", "deep", "abs", "->/usr/etc", "up", "->../../../../"+secret+"/secret",
+		"loop", "->loop", "chain", "->abs/x", "d/f", "below")
+	high := layer(t, "etc/passwd", "high", "link/hop", "->../etc/group", "d", "a file now")
+	m, err := openLayers([]string{low, high}, filepath.Join(low, "no-upper"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for path, want := range map[string]string{
+		"etc/passwd": "high", "/etc/group": "g", "abs/x": "deep", "chain": "deep", "link/hop": "g", "etc/../etc/./passwd": "high",
+		"../../etc/passwd": "high", "d": "a file now", "d/f": "", "up": "", "nope": "", "etc": "",
+	} {
+		got, err := m.readFile(path, 100)
+		if err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", path, got, err, want)
+		}
+	}
+	if _, err := m.readFile("loop", 100); err == nil {
+		t.Error("no error for a link to itself")
+	}
+	if got, _ := m.readFile("etc/passwd", 2); got != "hi" {
+		t.Errorf("limit: %q", got)
+	}
+}
+
+func TestCopyUp(t *testing.T) {
+	low := layer(t, "data/a", "A", "data/sub/old", "o", "data/sub/b", "B", "data/l", "->sub/b")
+	high := layer(t, "data/sub/b", "B2")
+	if err := os.Link(low+"/data/a", low+"/data/a2"); err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range []error{unix.Chmod(low+"/data/a", 0o4751), os.Chmod(high+"/data", 0o750)} {
+		if set != nil {
+			t.Fatal(set)
+		}
+	}
+	m, err := openLayers([]string{low, high}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	vol := t.TempDir()
+	if err := copyUp(m, "/data", vol); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"a": "A", "a2": "A", "sub/old": "o", "sub/b": "B2", "l": "B2"} {
+		if b, err := os.ReadFile(vol + "/" + name); err != nil || string(b) != want {
+			t.Errorf("%s: %q %v", name, b, err)
+		}
+	}
+	var a, a2, top unix.Stat_t
+	unix.Stat(vol+"/a", &a)
+	unix.Stat(vol+"/a2", &a2)
+	unix.Stat(vol, &top)
+	if a.Ino != a2.Ino || a.Mode&0o7777 != 0o4751 || top.Mode&0o7777 != 0o750 {
+		t.Errorf("link %v, mode %o, folder %o", a.Ino == a2.Ino, a.Mode&0o7777, top.Mode&0o7777)
+	}
+	os.Remove(vol + "/a")
+	if err := copyUp(m, "/data", vol); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(vol + "/a"); err == nil {
+		t.Error("copied into a volume that had content")
+	}
+	if err := copyUp(m, "/no/such", t.TempDir()); err != nil {
+		t.Error(err)
+	}
+}
