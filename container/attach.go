@@ -3,7 +3,6 @@ package container
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -123,8 +122,14 @@ func (c *Container) talk(ctx context.Context, conn *os.File, s IO) (int, error) 
 		return 0, ErrDetached
 	default:
 	}
-	if err == nil || ctx.Err() != nil {
-		return code, errors.Join(err, ctx.Err())
+	if err == nil {
+		if _, gone := c.store.load(c.ID); gone != nil {
+			c.gone, c.last = true, &State{Status: Exited, ExitCode: code}
+		}
+		return code, nil
+	}
+	if ctx.Err() != nil {
+		return code, ctx.Err()
 	}
 	return c.Wait(ctx) // the monitor is gone
 }

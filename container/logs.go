@@ -185,7 +185,7 @@ func (p *logPrinter) copy(f *os.File) error {
 	}
 }
 
-func (p *logPrinter) print(line []byte, out, errw io.Writer) error {
+func (p *logPrinter) print(line []byte, out, errw *bufio.Writer) error {
 	if p.skip > 0 {
 		p.skip--
 		return nil
@@ -201,9 +201,12 @@ func (p *logPrinter) print(line []byte, out, errw io.Writer) error {
 		p.done = true
 		return nil
 	}
-	w := out
+	w, other := out, errw
 	if l.Stream == "stderr" {
-		w = errw
+		w, other = errw, out
+	}
+	if err := other.Flush(); err != nil { // both may be one terminal: keep the order
+		return err
 	}
 	if p.o.Timestamps {
 		// fixed width, as docker prints it

@@ -91,7 +91,7 @@ func TestParseMount(t *testing.T) {
 	for spec, want := range map[string]MountPoint{
 		"type=bind,source=/a,target=/x,readonly":               {Type: "bind", Source: "/a", Destination: "/x"},
 		"type=bind,src=/a,dst=/x,bind-propagation=rslave":      {Type: "bind", Source: "/a", Destination: "/x", RW: true, Propagation: "rslave"},
-		"source=v,destination=/x":                              {Type: "volume", Name: "v1"[:1] + "", Destination: "/x", RW: true},
+		"source=v1,destination=/x":                             {Type: "volume", Name: "v1", Destination: "/x", RW: true},
 		"type=volume,source=vv,target=/x,volume-nocopy":        {Type: "volume", Name: "vv", Destination: "/x", RW: true, Options: []string{"nocopy"}},
 		"type=volume,target=/x":                                {Type: "volume", Destination: "/x", RW: true, Anonymous: true},
 		"type=tmpfs,dst=/t,tmpfs-size=2m,tmpfs-mode=1770":      {Type: "tmpfs", Destination: "/t", RW: true, Options: []string{"size=2097152", "mode=1770"}},

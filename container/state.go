@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +23,7 @@ func (c *Container) readState() State {
 
 func (c *Container) writeState(st State) error {
 	c.last = &st
-	b, err := json.Marshal(&st)
+	b, err := appendJSON(nil, reflect.ValueOf(&st).Elem())
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -192,7 +193,7 @@ func (s *Store) load(id string) (*Container, error) {
 
 // save replaces config.json; a reader sees the old or the new one.
 func (c *Container) save() error {
-	b, err := json.Marshal(&c.Record)
+	b, err := appendJSON(nil, reflect.ValueOf(&c.Record).Elem())
 	if err == nil {
 		err = replaceFile(c.dir+"/config.json", b)
 	}
