@@ -27,6 +27,8 @@ func TestMain(m *testing.M) {
 		serve()
 	case "lease":
 		leaseMany()
+	case "berth":
+		runMany()
 	case "isolated":
 		os.Exit(m.Run())
 	default:
@@ -61,8 +63,9 @@ func isolated(t testing.TB) {
 	}
 }
 
-// serve answers every connection and datagram with the caller's address.
+// serve answers every connection and datagram with its name and the caller's address.
 func serve() {
+	name := os.Getenv("NAME")
 	for _, port := range []string{"80", "81"} {
 		l, err := net.Listen("tcp4", ":"+port)
 		check(err)
@@ -70,7 +73,7 @@ func serve() {
 			for {
 				c, err := l.Accept()
 				check(err)
-				fmt.Fprintf(c, "%s\n", c.RemoteAddr())
+				fmt.Fprintf(c, "%s %s\n", name, c.RemoteAddr())
 				c.Close()
 			}
 		}()
@@ -80,8 +83,7 @@ func serve() {
 			for buf := make([]byte, 100); ; {
 				_, from, err := u.ReadFrom(buf)
 				check(err)
-				fmt.Fprintf(os.Stderr, "")
-				_, err = u.WriteTo([]byte(from.String()+"\n"), from)
+				_, err = fmt.Fprintf(writerTo{u, from}, "%s %s\n", name, from)
 				check(err)
 			}
 		}()
@@ -89,6 +91,13 @@ func serve() {
 	fmt.Println("ready")
 	select {}
 }
+
+type writerTo struct {
+	net.PacketConn
+	addr net.Addr
+}
+
+func (w writerTo) Write(b []byte) (int, error) { return w.WriteTo(b, w.addr) }
 
 func check(err error) {
 	if err != nil {
@@ -98,10 +107,10 @@ func check(err error) {
 }
 
 // container is a process in its own network namespace.
-func container(t testing.TB) *exec.Cmd {
+func container(t testing.TB, name string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = []string{"NETNS_TEST=container"}
+	cmd.Env = []string{"NETNS_TEST=container", "NAME=" + name}
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
@@ -146,7 +155,7 @@ func in(t testing.TB, pid int, f func()) {
 	}
 }
 
-// ask says who the server sees calling, or why there was no answer.
+// ask says who answers and whom it sees calling, or why there was no answer.
 func ask(network, addr string) string {
 	d := net.Dialer{Timeout: 500 * time.Millisecond}
 	c, err := d.Dial(network, addr)
@@ -162,7 +171,8 @@ func ask(network, addr string) string {
 	if err != nil {
 		return "no answer: " + err.Error()
 	}
-	return netip.MustParseAddrPort(strings.TrimSpace(line)).Addr().String()
+	name, from, _ := strings.Cut(strings.TrimSpace(line), " ")
+	return name + " sees " + netip.MustParseAddrPort(from).Addr().String()
 }
 
 // sh runs a command of the distribution to look at the kernel independently.
@@ -186,7 +196,7 @@ func start(t testing.TB, root, id string, ports ...Port) (*Plan, *exec.Cmd) {
 			t.Error(err)
 		}
 	})
-	cmd := container(t)
+	cmd := container(t, id)
 	if err := p.Apply(cmd.Process.Pid); err != nil {
 		t.Fatal(err)
 	}

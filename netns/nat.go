@@ -196,7 +196,7 @@ func publishedPorts() ([]element, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list published ports: %w", err)
 	}
-	defer c.CloseLasting()
+	defer closeLater(c)
 	var list []element
 	for _, name := range []string{published, publishedOn} {
 		elements, err := c.GetSetElements(emptyMap(name))
@@ -225,10 +225,11 @@ func deleteElements(list []element) error {
 }
 
 func changeElements(list []element, do func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error, verb string) error {
-	c, err := nftables.New()
+	c, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return fmt.Errorf("nft: %w", err)
 	}
+	defer closeLater(c)
 	for _, e := range list {
 		if err := do(c, emptyMap(e.mapName()), []nftables.SetElement{e.encode()}); err != nil {
 			return fmt.Errorf("nft %s %s: %w", verb, e, err)
@@ -240,13 +241,16 @@ func changeElements(list []element, do func(*nftables.Conn, *nftables.Set, []nft
 	return nil
 }
 
+// closeLater: see conn.closeLater. An error of close(2) here means nothing to anyone.
+func closeLater(c *nftables.Conn) { go func() { _ = c.CloseLasting() }() }
+
 // tableExists asks with a bare request: every start needs the answer.
 func tableExists() (bool, error) {
 	c, err := dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return false, err
 	}
-	defer c.close()
+	defer c.closeLater()
 	r := newRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETTABLE, 0,
 		&nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_IPV4}, nl.NewRtAttr(unix.NFTA_TABLE_NAME, nl.ZeroTerminated(tableName)))
 	if err := c.do(r); err != nil {

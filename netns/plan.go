@@ -88,7 +88,16 @@ func decide(root string, req Request, reserve bool) (*Plan, error) {
 	if p.Bridge, err = c.bridgeFor(req); err != nil {
 		return nil, err
 	}
-	addr, err := c.address(root, req, p.Bridge, reserve)
+	old, err := loadRecord(root, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	var addr netip.Addr
+	if reserve {
+		addr, err = c.address(root, req, p.Bridge, old)
+	} else {
+		addr = likelyAddress(req, p.Bridge, old)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +105,13 @@ func decide(root string, req Request, reserve bool) (*Plan, error) {
 	if p.MAC = req.MAC; p.MAC == nil {
 		p.MAC = macOf(addr)
 	}
-	if p.Ports, err = reservePorts(root, req, addr, reserve); err != nil {
+	if reserve {
+		letGo(root, req.ID)
+		p.Ports, err = reservePorts(root, req, addr)
+	} else {
+		p.Ports, err = likelyPorts(req, addr, old)
+	}
+	if err != nil {
 		return p, err
 	}
 	for _, port := range p.Ports {
@@ -124,7 +139,7 @@ func (c *conn) bridgeFor(req Request) (Bridge, error) {
 
 // address leases one: that of an earlier run if it still fits, the one asked
 // for, or any.
-func (c *conn) address(root string, req Request, b Bridge, reserve bool) (netip.Addr, error) {
+func (c *conn) address(root string, req Request, b Bridge, old *record) (netip.Addr, error) {
 	taken := func(a netip.Addr) (bool, error) {
 		if a == b.Gateway {
 			return true, nil
@@ -135,32 +150,31 @@ func (c *conn) address(root string, req Request, b Bridge, reserve bool) (netip.
 		}
 		return l.name != HostLink(req.ID), nil
 	}
-	if !reserve {
-		first, n := candidates(b.Subnet)
-		if req.IP.IsValid() {
-			return req.IP, nil
-		}
-		return offset(first, hash(req.ID)%n), nil
-	}
-	old, err := loadRecord(root, req.ID)
-	if err != nil {
-		return netip.Addr{}, err
-	}
 	if old != nil && (!b.Subnet.Contains(old.addr) || (req.IP.IsValid() && req.IP != old.addr)) {
 		if err := Release(root, req.ID); err != nil {
 			return netip.Addr{}, err
 		}
 		old = nil
 	}
-	if old != nil {
-		if leaseOwner(leasePath(root, old.addr)) == req.ID {
-			return old.addr, nil
-		}
+	if old != nil && leaseOwner(leasePath(root, old.addr)) == req.ID {
+		return old.addr, nil
 	}
 	if req.IP.IsValid() {
 		return leaseOne(root, req.ID, b.Subnet, req.IP, taken)
 	}
 	return lease(root, req.ID, b.Subnet, taken)
+}
+
+// likelyAddress is what address would choose if nothing is in the way.
+func likelyAddress(req Request, b Bridge, old *record) netip.Addr {
+	switch {
+	case req.IP.IsValid():
+		return req.IP
+	case old != nil:
+		return old.addr
+	}
+	first, n := candidates(b.Subnet)
+	return offset(first, hash(req.ID)%n)
 }
 
 // bridgeSteps are done once for the bridge, in this order: the bridge is up last,
@@ -188,7 +202,13 @@ func (p *Plan) bridgeSteps() []step {
 }
 
 // hostSteps plug one container in.
-func (p *Plan) hostSteps() []step { return []step{p.addVeth(), p.addAltName()} }
+func (p *Plan) hostSteps() []step {
+	list := []step{p.addVeth(), p.addAltName()}
+	if len(p.elements) > 0 {
+		list = append(list, p.addHairpin())
+	}
+	return list
+}
 
 // portSteps come last: a published port should lead to a network that is there.
 func (p *Plan) portSteps() []step {

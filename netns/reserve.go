@@ -46,31 +46,43 @@ func closeAll(fds []int) {
 // reservePorts chooses and checks the host ports: against the maps, which know
 // containers whose berth is gone, and against every socket of the host, by
 // binding. own is the container's address: its own earlier entries are no
-// conflict. Without reserve the sockets are closed again.
-func reservePorts(root string, req Request, own netip.Addr, reserve bool) (ports []Port, err error) {
-	letGo(root, req.ID)
-	if len(req.Ports) == 0 {
-		return nil, nil
+// conflict.
+func reservePorts(root string, req Request, own netip.Addr) ([]Port, error) {
+	ports, fds, err := bindPorts(req.Ports, own)
+	if err == nil && len(fds) > 0 {
+		hold(root, req.ID, fds)
+	}
+	return ports, err
+}
+
+// likelyPorts does the same without keeping them. Those the container has
+// already are not in its way.
+func likelyPorts(req Request, own netip.Addr, old *record) ([]Port, error) {
+	if old != nil && len(old.ports) == len(req.Ports) {
+		return old.ports, nil
+	}
+	ports, fds, err := bindPorts(req.Ports, own)
+	closeAll(fds)
+	return ports, err
+}
+
+func bindPorts(wanted []Port, own netip.Addr) (ports []Port, fds []int, err error) {
+	if len(wanted) == 0 {
+		return nil, nil, nil
 	}
 	others, err := publishedPorts()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var fds []int
-	for _, want := range req.Ports {
+	for _, want := range wanted {
 		p, fd, err := reservePort(want, others, own)
 		if err != nil {
 			closeAll(fds)
-			return nil, err
+			return nil, nil, err
 		}
 		ports, fds = append(ports, p), append(fds, fd)
 	}
-	if reserve {
-		hold(root, req.ID, fds)
-	} else {
-		closeAll(fds)
-	}
-	return ports, nil
+	return ports, fds, nil
 }
 
 func reservePort(p Port, others []element, own netip.Addr) (Port, int, error) {

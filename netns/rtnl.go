@@ -63,6 +63,12 @@ func dialIn(ns int) (*conn, error) {
 
 func (c *conn) close() { unix.Close(c.fd) }
 
+// closeLater is close for sockets of netfilter. Closing one waits until all
+// that anybody in this namespace deleted from nf_tables is freed, an RCU grace
+// period of 10 ms (nf_tables_rcv_nl_event in net/netfilter/nf_tables_api.c).
+// Nothing here depends on it, so it happens beside whatever comes next.
+func (c *conn) closeLater() { go c.close() }
+
 // request is one netlink message and what the kernel said to it.
 type request struct {
 	*nl.NetlinkRequest

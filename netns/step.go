@@ -110,6 +110,22 @@ func (p *Plan) addAltName() step {
 	}
 }
 
+// addHairpin lets the bridge send a packet back to the port it came from: a
+// container that calls its own published port. Only with published ports, as
+// the container gets its own broadcasts back, too.
+func (p *Plan) addHairpin() step {
+	return step{
+		text: "ip link set " + p.HostLink + " type bridge_slave hairpin on",
+		rtnl: func(*devices) *request {
+			info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+			info.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, []byte("bridge"))
+			info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil).AddRtAttr(nl.IFLA_BRPORT_MODE, []byte{1})
+			return newRequest(unix.RTM_NEWLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC),
+				nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(p.HostLink)), info)
+		},
+	}
+}
+
 func altName(a netip.Addr) string { return "berth-ip-" + a.String() }
 
 func mtuAttr(mtu int) *nl.RtAttr { return nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))) }
