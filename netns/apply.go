@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -57,7 +58,37 @@ func (p *Plan) apply(ns int) error {
 	if err := inner.run(p.innerSteps(), d); err != nil {
 		return err
 	}
-	return p.publish()
+	if err := p.publish(); err != nil {
+		return err
+	}
+	return p.settle(c, inner)
+}
+
+// settle waits until a packet would get through. A device that is switched on
+// drops what it should send until the kernel's link watch has run in the
+// background and made its queue real and its bridge port forwarding; a lost
+// ARP request costs the container's first connection a whole second. Since 6.9
+// asking for a device does that work at once, so that this is one look each.
+func (p *Plan) settle(c, inner *conn) error {
+	for wait := 100 * time.Microsecond; wait < 500*time.Millisecond; wait *= 2 {
+		// In the order in which one makes the next ready.
+		ready := true
+		for _, end := range []struct {
+			c    *conn
+			name string
+		}{{inner, p.Device}, {c, p.HostLink}, {c, p.Bridge.Name}} {
+			l, err := end.c.getLink(end.name)
+			if err != nil {
+				return err
+			}
+			ready = ready && l != nil && l.ready
+		}
+		if ready {
+			return nil
+		}
+		time.Sleep(wait)
+	}
+	return nil // then the first packets are lost: no reason to fail
 }
 
 // ensureBridge returns with the bridge there and locked against removal:

@@ -17,6 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The main thread is what /proc/PID/ns shows: no test may move it.
+func init() { runtime.LockOSThread() }
+
 // TestMain runs the tests in a network namespace of their own when it can:
 // it disappears with the process, so that nothing can be left behind. The same
 // binary is also the container (a server that says who is calling) and the

@@ -166,6 +166,7 @@ func ackError(flags uint16, data []byte) error {
 type link struct {
 	index  int
 	up     bool
+	ready  bool // operational: it carries packets now
 	mtu    int
 	master int
 	name   string
@@ -173,6 +174,9 @@ type link struct {
 	other  int    // number of a veth's other end, in its namespace
 	peer   int32  // id of the namespace of a veth's other end
 }
+
+// operUp is IF_OPER_UP, linux/if.h.
+const operUp = 6
 
 // Values of link.peer.
 const (
@@ -228,6 +232,8 @@ func parseLink(b []byte) (*link, error) {
 			l.mtu = int(binary.NativeEndian.Uint32(a.Value))
 		case unix.IFLA_MASTER:
 			l.master = int(binary.NativeEndian.Uint32(a.Value))
+		case unix.IFLA_OPERSTATE:
+			l.ready = len(a.Value) == 1 && a.Value[0] == operUp
 		case unix.IFLA_LINK:
 			l.other = int(binary.NativeEndian.Uint32(a.Value))
 		case unix.IFLA_LINK_NETNSID:
