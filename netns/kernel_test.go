@@ -215,3 +215,34 @@ func TestUDPFlowOlderThanThePort(t *testing.T) {
 	}
 	t.Error("no answer")
 }
+
+// No packet may be lost right after Apply, neither way: an ARP request is
+// repeated only after a second.
+func TestFirstPacketGetsThrough(t *testing.T) {
+	isolated(t)
+	root := t.TempDir()
+	l, err := net.Listen("tcp4", ":7001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			fmt.Fprintln(c, "host", c.RemoteAddr())
+			c.Close()
+		}
+	}()
+	for i := range 20 {
+		p, cmd := start(t, root, fmt.Sprint("first", i))
+		if i%2 == 0 {
+			in(t, cmd.Process.Pid, func() {
+				if got := ask("tcp", p.Bridge.Gateway.String()+":7001"); got != "host sees "+p.Addr.Addr().String() {
+					t.Errorf("container %d: %s", i, got)
+				}
+			})
+		} else if got := ask("tcp", p.Addr.Addr().String()+":80"); !strings.Contains(got, "sees") {
+			t.Errorf("to container %d: %s", i, got)
+		}
+		stop(cmd)
+	}
+}
