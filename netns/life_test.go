@@ -9,8 +9,11 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func exists(dev string) bool { _, err := net.InterfaceByName(dev); return err == nil }
@@ -207,6 +210,87 @@ func TestParallelFirstUse(t *testing.T) {
 		if err := Prune(r, none); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// Whenever a berth is killed, Prune finds all that it made.
+func TestKilledAtAnyMoment(t *testing.T) {
+	isolated(t)
+	none := func(string) bool { return false }
+	for i := range 20 {
+		root, c := t.TempDir(), container(t, "c")
+		berth := exec.Command("/proc/self/exe")
+		berth.Env = []string{"NETNS_TEST=berth", "ROOT=" + root, fmt.Sprint("PIDS=", c.Process.Pid)}
+		if err := berth.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(i) * 500 * time.Microsecond) // it is done after about 10 ms
+		stop(berth)
+		stop(c)
+		if err := Prune(root, none); err != nil {
+			t.Fatal(err)
+		}
+		gone(t, HostLink(fmt.Sprint("c", c.Process.Pid)))
+		if err := Prune(root, none); err != nil {
+			t.Fatal(err)
+		}
+		files, _ := os.ReadDir(idsDir(root))
+		leases, _ := os.ReadDir(leasesDir(root))
+		rules := sh(t, "nft list ruleset")
+		if len(files)+len(leases) != 0 || rules != "" || exists(DefaultBridge) {
+			t.Fatalf("killed after %v: left %v, %v, %s", time.Duration(i)*500*time.Microsecond, files, leases, rules)
+		}
+	}
+}
+
+// churn is a berth whose containers are short: again and again the bridge is
+// about to be removed when another berth wants to plug in.
+func churn() {
+	root := os.Getenv("ROOT")
+	for i := range 15 {
+		cmd := exec.Command("sleep", "100")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+		check(cmd.Start())
+		id := fmt.Sprintf("c%d-%d", os.Getpid(), i)
+		p, err := Decide(root, Request{ID: id})
+		check(err)
+		check(p.Apply(cmd.Process.Pid))
+		b, err := net.InterfaceByName(DefaultBridge)
+		check(err)
+		out, err := exec.Command("ip", "-o", "link", "show", "dev", p.HostLink).Output()
+		check(err)
+		if !strings.Contains(string(out), "master "+b.Name) {
+			check(fmt.Errorf("not plugged in: %s", out))
+		}
+		stop(cmd)
+		check(Release(root, id))
+		for range 30 {
+			check(Prune(root, func(string) bool { return false }))
+			time.Sleep(time.Millisecond)
+		}
+	}
+	os.Exit(0)
+}
+
+func TestParallelChurn(t *testing.T) {
+	isolated(t)
+	done := make(chan bool)
+	for range 4 {
+		root := t.TempDir()
+		go func() {
+			cmd := exec.Command("/proc/self/exe")
+			cmd.Env = append(os.Environ(), "NETNS_TEST=churn", "ROOT="+root)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+			done <- true
+		}()
+	}
+	for range 4 {
+		<-done
+	}
+	if err := Prune(t.TempDir(), func(string) bool { return false }); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 		leaseMany()
 	case "berth":
 		runMany()
+	case "churn":
+		churn()
 	case "isolated":
 		os.Exit(m.Run())
 	default:
