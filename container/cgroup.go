@@ -1,6 +1,9 @@
 package container
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/berth-run/berth/cgroups"
@@ -21,16 +24,101 @@ func (c *Container) cgroupPlan() (*cgroups.Plan, error) {
 	}
 	return h.Plan(cgroupName(c.ID), l)
 }
-func (c *Container) cgroupDir() string              { return "" }
-func (c *Container) cgroupPids() []int              { return nil }
-func (c *Container) oomKilled() bool                { return false }
-func (c *Container) removeCgroup() error            { return nil }
-func (c *Container) unfreeze() error                { return nil }
-func (c *Container) freeze(on bool) error           { return nil }
-func (c *Container) applyLimits() error             { return nil }
-func (c *Container) openCgroup() (*os.File, error)  { return nil, nil }
-func pruneCgroups(s *Store)                         {}
-func cpuLimits(o *Options, l *cgroups.Limits) error { return nil }
+
+// cgroupDir is where the cgroup is or would be, "" on a host without cgroup v2.
+func (c *Container) cgroupDir() string {
+	h, err := cgroups.Find()
+	if err != nil {
+		return ""
+	}
+	return h.Dir(cgroupName(c.ID))
+}
+
+func (c *Container) cgroupPids() []int {
+	dir := c.cgroupDir()
+	if dir == "" {
+		return nil
+	}
+	pids, err := cgroups.Procs(dir)
+	if err != nil {
+		return nil
+	}
+	return pids
+}
 
 // Pids are the host's numbers of all processes of a running container.
-func (c *Container) Pids() ([]int, error) { return c.cgroupPids(), nil }
+func (c *Container) Pids() ([]int, error) {
+	if st := c.State(); st.Status != Running && st.Status != Paused {
+		return nil, fmt.Errorf("container %s %w", c.Name, ErrNotRunning)
+	}
+	return cgroups.Procs(c.cgroupDir())
+}
+
+// oomKilled asks memory.events whether the kernel killed one of its processes.
+func (c *Container) oomKilled() bool {
+	if c.Options.Memory == 0 {
+		return false
+	}
+	ev, err := cgroups.Events(c.cgroupDir())
+	return err == nil && ev["oom_kill"] > 0
+}
+
+func (c *Container) removeCgroup() error {
+	dir := c.cgroupDir()
+	if dir == "" {
+		return nil
+	}
+	err := cgroups.Remove(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (c *Container) freeze(on bool) error { return cgroups.Freeze(c.cgroupDir(), on) }
+
+// unfreeze lets a paused container take the signal that is to end it.
+func (c *Container) unfreeze() {
+	if c.readState().Status == Paused {
+		c.freeze(false)
+	}
+}
+
+// applyLimits writes the limits of the options into the running container's cgroup.
+func (c *Container) applyLimits() error {
+	p, err := c.cgroupPlan()
+	if err != nil {
+		return err
+	}
+	f, err := p.Apply()
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// openCgroup opens the cgroup for a process that joins it.
+func (c *Container) openCgroup() (*os.File, error) {
+	dir := c.cgroupDir()
+	if dir == "" {
+		return nil, nil
+	}
+	return os.Open(dir)
+}
+
+// pruneCgroups removes those of containers that are not there any more.
+func pruneCgroups(s *Store) error {
+	h, err := cgroups.Find()
+	if err != nil {
+		return nil
+	}
+	var errs []error
+	for _, id := range dirNames(h.Dir(cgroupName(""))) {
+		if len(id) == 64 && isID(id) && !s.owned(id) {
+			errs = append(errs, cgroups.Remove(h.Dir(cgroupName(id))))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func cpuLimits(o *Options, l *cgroups.Limits) error { return nil }

@@ -303,6 +303,13 @@ func (c *Container) stage(img *image.Image, root *lazyLayers) (err error) {
 	if _, err = c.prepare(); err != nil { // every flag is looked at now, not at the start
 		return err
 	}
+	if img.ID != "" { // it must not be removed between our look at it and the record that uses it
+		release, err := s.Images.Hold(img.ID)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	c.dir = tmp
 	if err = c.save(); err != nil {
 		return err

@@ -212,7 +212,6 @@ func (s *Store) Prune() ([]string, error) {
 			s.freeName(name, id)
 		}
 	}
-	pruneCgroups(s)
 	errs = append(errs, netns.Prune(s.Root, s.owned))
 	for _, n := range dirNames(s.Root + "/volumes") {
 		if strings.HasPrefix(n, ".rm-") {
