@@ -217,6 +217,12 @@ func TestParallelFirstUse(t *testing.T) {
 func TestKilledAtAnyMoment(t *testing.T) {
 	isolated(t)
 	none := func(string) bool { return false }
+	for range 200 { // the containers of earlier tests
+		if !strings.Contains(sh(t, "ip -br link"), "vb") {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	for i := range 20 {
 		root, c := t.TempDir(), container(t, "c")
 		berth := exec.Command("/proc/self/exe")
