@@ -1,0 +1,167 @@
+package step
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Call is one system call of a plan. A plan prints its calls and package child
+// encodes the very same values, so what is printed is what is executed.
+type Call struct {
+	Name string  // as in section 2 of the manual
+	Nr   uintptr // its number on this architecture
+	Args []Arg   // at most six
+
+	Out *Result // takes the return value, nil: it is dropped
+
+	// May lists errors that do not end the plan. After one of them the next
+	// Skip calls are passed over.
+	May  []unix.Errno
+	Skip int
+
+	NonZero    bool // a return value of 0 is EPIPE: the writer of a pipe is gone
+	ExitParent bool // a fork: the process in which it returns non-zero ends here
+}
+
+// Result is the return value of an earlier call, mostly a file descriptor.
+type Result struct{ Name string }
+
+// Arg is one argument: a number, or a pointer to bytes which the plan owns.
+type Arg struct {
+	Value uint64
+	Text  string  // how it prints
+	From  *Result // the value is the result of an earlier call
+	Place Place   // Value is counted from a place in the plan's memory
+
+	Bytes  []byte      // the value points at these
+	Fixups map[int]Arg // within Bytes: 8 bytes that another argument fills
+	Hole   *Hole       // within Bytes: where the result of an earlier call goes
+	Vector []string    // the value points at a NULL-terminated array of strings
+}
+
+// Hole is a result of 4 bytes within the Bytes of an argument. The call that
+// makes it stores it there.
+type Hole struct {
+	Offset int
+	Of     *Result
+}
+
+// Place is an address that is known only when the plan lies in memory.
+type Place int
+
+// The places that a plan may speak of.
+const (
+	Nowhere     Place = iota
+	RegionStart       // first byte of the plan's memory, interpreter included
+	RegionEnd         // first byte after it
+	AboveRegion       // not an address: the length from RegionEnd to the end of user space
+)
+
+// At is an address at a place.
+func At(p Place, offset int) Arg {
+	text := [...]string{"", "plan", "plan_end", "rest"}[p]
+	if offset != 0 {
+		text += "+" + strconv.Itoa(offset)
+	}
+	return Arg{Place: p, Value: uint64(offset), Text: text}
+}
+
+func newCall(name string, nr uintptr, args ...Arg) Call {
+	return Call{Name: name, Nr: nr, Args: args}
+}
+
+// to names the result of a call.
+func (c Call) to(r *Result) Call { c.Out = r; return c }
+
+// may adds errors that do not end the plan; skip calls after it are left out then.
+func (c Call) may(skip int, errs ...unix.Errno) Call {
+	c.May, c.Skip = errs, skip
+	return c
+}
+
+// Int is a plain number.
+func Int(v int) Arg { return Arg{Value: uint64(v), Text: strconv.Itoa(v)} }
+
+// Flags is a number that prints as the names of its bits.
+func Flags(v uint64, names string) Arg { return Arg{Value: v, Text: names} }
+
+// Octal is a file mode.
+func Octal(v uint32) Arg { return Arg{Value: uint64(v), Text: "0" + strconv.FormatUint(uint64(v), 8)} }
+
+// Null is a NULL pointer.
+var Null = Arg{Text: "NULL"}
+
+// Cwd is AT_FDCWD.
+var Cwd = Arg{Value: ^uint64(99), Text: "AT_FDCWD"}
+
+// Str is a NUL-terminated string.
+func Str(s string) Arg {
+	return Arg{Bytes: append([]byte(s), 0), Text: quote(s)}
+}
+
+// From uses the result of an earlier call.
+func From(r *Result) Arg { return Arg{From: r, Text: "$" + r.Name} }
+
+// Strings is an argument vector.
+func Strings(v []string) Arg {
+	q := make([]string, len(v))
+	for i, s := range v {
+		q[i] = quote(s)
+	}
+	return Arg{Vector: v, Text: "[" + strings.Join(q, ", ") + "]"}
+}
+
+// Struct is a pointer to 64-bit words in native order, the shape of most
+// arguments of newer system calls.
+func Struct(text string, words ...uint64) Arg {
+	b := make([]byte, 0, 8*len(words))
+	for _, w := range words {
+		b = binary.NativeEndian.AppendUint64(b, w)
+	}
+	return Arg{Bytes: b, Text: text}
+}
+
+// Blob is a pointer to bytes of any shape.
+func Blob(text string, b []byte) Arg { return Arg{Bytes: b, Text: text} }
+
+// String prints the call as strace would: name(args) = $result.
+func (c Call) String() string {
+	var b strings.Builder
+	b.WriteString(c.Name)
+	b.WriteByte('(')
+	for i, a := range c.Args {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(a.Text)
+	}
+	b.WriteByte(')')
+	if c.Out != nil {
+		b.WriteString(" = $" + c.Out.Name)
+	}
+	for i, e := range c.May {
+		if i == 0 {
+			b.WriteString("   # may fail with ")
+		} else {
+			b.WriteString(" or ")
+		}
+		b.WriteString(unix.ErrnoName(e))
+	}
+	if c.Skip > 0 {
+		fmt.Fprintf(&b, ", then the next %d are left out", c.Skip)
+	}
+	return b.String()
+}
+
+const maxPrinted = 240 // characters of a string that a plan prints
+
+func quote(s string) string {
+	if len(s) > maxPrinted {
+		return strconv.Quote(s[:maxPrinted]) + "..."
+	}
+	return strconv.Quote(s)
+}

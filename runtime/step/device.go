@@ -1,0 +1,125 @@
+package step
+
+import (
+	"encoding/binary"
+	"fmt"
+	"path"
+
+	"golang.org/x/sys/unix"
+)
+
+// Node makes a device node or FIFO in the container (mknod(2)).
+type Node struct {
+	Root         *Result
+	Path         string
+	Mode         uint32 // type and permissions
+	Major, Minor uint32
+	UID, GID     uint32
+}
+
+func (s Node) String() string {
+	kind := map[uint32]string{unix.S_IFCHR: "c", unix.S_IFBLK: "b", unix.S_IFIFO: "p"}[s.Mode&unix.S_IFMT]
+	return fmt.Sprintf("mknod %s %s %d %d", s.Path, kind, s.Major, s.Minor)
+}
+
+// Calls implements Step.
+func (s Node) Calls() []Call {
+	rel, parent := relative(s.Path), &Result{"dir"}
+	kind := map[uint32]string{unix.S_IFCHR: "S_IFCHR", unix.S_IFBLK: "S_IFBLK", unix.S_IFIFO: "S_IFIFO"}[s.Mode&unix.S_IFMT]
+	calls := makeDirs(s.Root, path.Dir(rel), 0o755)
+	calls = append(calls,
+		openIn(s.Root, path.Dir(rel), unix.O_DIRECTORY).to(parent),
+		newCall("mknodat", unix.SYS_MKNODAT, From(parent), Str(path.Base(rel)),
+			Flags(uint64(s.Mode), fmt.Sprintf("%s|0%o", kind, s.Mode&0o7777)),
+			Flags(unix.Mkdev(s.Major, s.Minor), fmt.Sprintf("makedev(%d, %d)", s.Major, s.Minor))))
+	if s.UID != 0 || s.GID != 0 {
+		calls = append(calls, newCall("fchownat", unix.SYS_FCHOWNAT, From(parent), Str(path.Base(rel)),
+			Int(int(s.UID)), Int(int(s.GID)), Flags(unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW")))
+	}
+	return calls
+}
+
+// Symlink makes a symbolic link; one that is there stays.
+type Symlink struct {
+	Root     *Result
+	Path, To string
+}
+
+func (s Symlink) String() string { return fmt.Sprintf("ln -s %s %s", s.To, s.Path) }
+
+// Calls implements Step.
+func (s Symlink) Calls() []Call {
+	rel, dir := relative(s.Path), &Result{"dir"}
+	return []Call{
+		openIn(s.Root, path.Dir(rel), unix.O_DIRECTORY).to(dir),
+		newCall("symlinkat", unix.SYS_SYMLINKAT, Str(s.To), From(dir), Str(path.Base(rel))).may(0, unix.EEXIST),
+	}
+}
+
+// Terminal opens a pseudo terminal of the container's own devpts, sends its
+// master to the parent over Socket, makes it the controlling terminal and the
+// standard streams, and shows it as /dev/console (pts(4)).
+type Terminal struct {
+	Root          *Result // nil: of the file system the process is in (exec)
+	Socket        Arg
+	Rows, Columns uint16
+	UID           uint32 // owner of the terminal
+	Console       bool   // bind it to /dev/console
+}
+
+func (s Terminal) String() string { return "a terminal of the container's own" }
+
+// Calls implements Step.
+func (s Terminal) Calls() []Call {
+	master, slave := &Result{"master"}, &Result{"slave"}
+	rw, text := uint64(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC), "O_RDWR|O_NOCTTY|O_CLOEXEC"
+	open := newCall("openat", unix.SYS_OPENAT, Cwd, Str("/dev/pts/ptmx"), Flags(rw, text)).to(master)
+	if s.Root != nil {
+		how := Struct(fmt.Sprintf("{%s, RESOLVE_IN_ROOT}", text), rw, 0, unix.RESOLVE_IN_ROOT)
+		open = newCall("openat2", unix.SYS_OPENAT2, From(s.Root), Str("dev/pts/ptmx"), how, Int(24)).to(master)
+	}
+	size := make([]byte, 8)
+	binary.NativeEndian.PutUint16(size, s.Rows)
+	binary.NativeEndian.PutUint16(size[2:], s.Columns)
+	calls := []Call{
+		open,
+		newCall("ioctl", unix.SYS_IOCTL, From(master), Flags(unix.TIOCSPTLCK, "TIOCSPTLCK"), Blob("[0]", make([]byte, 4))),
+		newCall("ioctl", unix.SYS_IOCTL, From(master), Flags(unix.TIOCGPTPEER, "TIOCGPTPEER"), Flags(rw, text)).to(slave),
+		newCall("ioctl", unix.SYS_IOCTL, From(master), Flags(unix.TIOCSWINSZ, "TIOCSWINSZ"),
+			Blob(fmt.Sprintf("{%d, %d}", s.Rows, s.Columns), size)),
+		newCall("fchown", unix.SYS_FCHOWN, From(slave), Int(int(s.UID)), Int(-1)),
+		s.send(master),
+		newCall("ioctl", unix.SYS_IOCTL, From(slave), Flags(unix.TIOCSCTTY, "TIOCSCTTY"), Int(0)),
+	}
+	for fd := range 3 {
+		calls = append(calls, newCall("dup3", unix.SYS_DUP3, From(slave), Int(fd), Int(0)))
+	}
+	if s.Console {
+		at, tree := &Result{"console"}, &Result{"tree"}
+		calls = append(calls, makeFile(s.Root, "/dev/console")...)
+		calls = append(calls, openIn(s.Root, "/dev/console", 0).to(at),
+			openTree(From(slave), "", false).to(tree), moveMount(tree, at))
+	}
+	return append(calls,
+		newCall("close", unix.SYS_CLOSE, From(master)), newCall("close", unix.SYS_CLOSE, From(slave)))
+}
+
+// send is sendmsg(2) with one descriptor as SCM_RIGHTS (unix(7)).
+func (s Terminal) send(fd *Result) Call {
+	put := binary.NativeEndian.PutUint64
+	control := make([]byte, unix.CmsgSpace(4))
+	put(control, uint64(unix.CmsgLen(4)))
+	binary.NativeEndian.PutUint32(control[8:], unix.SOL_SOCKET)
+	binary.NativeEndian.PutUint32(control[12:], unix.SCM_RIGHTS)
+	iov := make([]byte, 16)
+	put(iov[8:], 1)
+	msg := make([]byte, 56) // struct msghdr
+	put(msg[24:], 1)
+	put(msg[40:], uint64(len(control)))
+	return newCall("sendmsg", unix.SYS_SENDMSG, s.Socket, Arg{
+		Bytes: msg, Text: "{SCM_RIGHTS, [$" + fd.Name + "]}",
+		Fixups: map[int]Arg{
+			16: {Bytes: iov, Fixups: map[int]Arg{0: Str("t")}},
+			32: {Bytes: control, Hole: &Hole{16, fd}},
+		}}, Int(0))
+}

@@ -1,0 +1,385 @@
+package step
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Propagation decides what of later mounts passes between the host and the new
+// mount namespace (mount_namespaces(7)). It stands first, so that no mount of
+// the container is ever seen outside.
+type Propagation struct{ Flags uint64 } // MS_REC|MS_SLAVE
+
+func (s Propagation) String() string {
+	return "mounts pass between host and container: " + mountFlags(s.Flags).Text
+}
+
+// Calls implements Step.
+func (s Propagation) Calls() []Call {
+	return []Call{newCall("mount", unix.SYS_MOUNT, Null, Str("/"), Null, mountFlags(s.Flags), Null)}
+}
+
+// Overlay mounts the image's layers and the container's own on top, at Target,
+// and opens it as Root. All paths are relative to Base: the options of a mount
+// must fit in one page (mount(2)), and short names make room for many layers.
+type Overlay struct {
+	Base        string
+	Lower       []string // uppermost first
+	Upper, Work string   // empty: read-only
+	UserXattr   bool     // whiteouts of an unprivileged user (Linux 5.11)
+	Target      string
+	Root        *Result
+}
+
+func (s Overlay) String() string {
+	return fmt.Sprintf("the root: %d layers under one of its own", len(s.Lower))
+}
+
+// Options is the data of the mount call.
+func (s Overlay) Options() string {
+	esc := strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`)
+	low := make([]string, len(s.Lower))
+	for i, l := range s.Lower {
+		low[i] = esc.Replace(l)
+	}
+	o := "lowerdir=" + strings.Join(low, ":")
+	if s.Upper != "" {
+		o += ",upperdir=" + esc.Replace(s.Upper) + ",workdir=" + esc.Replace(s.Work)
+	}
+	if s.UserXattr {
+		o += ",userxattr"
+	}
+	return o
+}
+
+// Calls implements Step.
+func (s Overlay) Calls() []Call {
+	return []Call{
+		newCall("chdir", unix.SYS_CHDIR, Str(s.Base)),
+		newCall("mount", unix.SYS_MOUNT, Str("overlay"), Str(s.Target), Str("overlay"), Int(0), Str(s.Options())),
+		openDir(s.Target).to(s.Root),
+	}
+}
+
+// BindRoot makes a directory of the host the root: bound onto itself, for
+// pivot_root wants a mount.
+type BindRoot struct {
+	Path string
+	Root *Result
+}
+
+func (s BindRoot) String() string { return "the root: " + s.Path }
+
+// Calls implements Step.
+func (s BindRoot) Calls() []Call {
+	return []Call{
+		newCall("mount", unix.SYS_MOUNT, Str(s.Path), Str(s.Path), Null, mountFlags(unix.MS_BIND|unix.MS_REC), Null),
+		openDir(s.Path).to(s.Root),
+	}
+}
+
+func openDir(p string) Call {
+	return newCall("openat", unix.SYS_OPENAT, Cwd, Str(p),
+		Flags(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, "O_PATH|O_DIRECTORY|O_CLOEXEC"))
+}
+
+// openIn resolves a path of the container as the container would, and never
+// leaves root: neither by "..", nor by links, nor by the magic links of /proc
+// (openat2(2), Linux 5.6).
+func openIn(root *Result, name string, flags uint64) Call {
+	flags |= unix.O_PATH | unix.O_CLOEXEC
+	how := Struct(fmt.Sprintf("{%s, RESOLVE_IN_ROOT}", openFlags(flags)), flags, 0, unix.RESOLVE_IN_ROOT)
+	return newCall("openat2", unix.SYS_OPENAT2, From(root), Str(relative(name)), how, Int(24))
+}
+
+// relative is a cleaned path below the root, "." for the root itself.
+func relative(name string) string {
+	name = path.Clean("/" + name)[1:]
+	if name == "" {
+		return "."
+	}
+	return name
+}
+
+// makeDirs creates the directories of name that are missing.
+func makeDirs(root *Result, name string, mode uint32) []Call {
+	var calls []Call
+	parent := root
+	parts := strings.Split(relative(name), "/")
+	for i, p := range parts {
+		if p == "." {
+			continue
+		}
+		if i > 0 {
+			parent = &Result{"parent"}
+			calls = append(calls, openIn(root, strings.Join(parts[:i], "/"), unix.O_DIRECTORY).to(parent))
+		}
+		calls = append(calls, newCall("mkdirat", unix.SYS_MKDIRAT, From(parent), Str(p), Octal(mode)).may(0, unix.EEXIST))
+	}
+	return calls
+}
+
+// makeFile creates an empty file to mount upon, and its directories.
+func makeFile(root *Result, name string) []Call {
+	rel := relative(name)
+	dir, parent := path.Dir(rel), root
+	var calls []Call
+	if dir != "." {
+		parent = &Result{"parent"}
+		calls = append(makeDirs(root, dir, 0o755), openIn(root, dir, unix.O_DIRECTORY).to(parent))
+	}
+	return append(calls, newCall("mknodat", unix.SYS_MKNODAT, From(parent), Str(path.Base(rel)),
+		Flags(unix.S_IFREG|0o644, "S_IFREG|0644"), Int(0)).may(0, unix.EEXIST))
+}
+
+// MakeDir creates a directory of the container that an image does not bring.
+type MakeDir struct {
+	Root *Result
+	Path string
+	Mode uint32
+}
+
+func (s MakeDir) String() string { return "mkdir -p " + s.Path }
+
+// Calls implements Step.
+func (s MakeDir) Calls() []Call {
+	c := makeDirs(s.Root, s.Path, s.Mode)
+	if len(c) == 0 { // the root itself
+		c = []Call{openIn(s.Root, s.Path, unix.O_DIRECTORY)}
+	}
+	return c
+}
+
+// MountFS mounts a new file system on a directory of the container. The
+// directory is entered by descriptor and mounted upon as ".": a path that could
+// change between check and use is never given to mount(2).
+type MountFS struct {
+	Root         *Result
+	Source, Type string
+	Target       string
+	Flags        uint64
+	Data         string
+	NoCreate     bool // the target is there: made by an earlier step, or part of a kernel file system
+}
+
+func (s MountFS) String() string { return fmt.Sprintf("%s on %s", s.Type, s.Target) }
+
+// Calls implements Step.
+func (s MountFS) Calls() []Call {
+	t := &Result{"target"}
+	data := Null
+	if s.Data != "" {
+		data = Str(s.Data)
+	}
+	var calls []Call
+	if !s.NoCreate {
+		calls = makeDirs(s.Root, s.Target, 0o755)
+	}
+	return append(calls,
+		openIn(s.Root, s.Target, unix.O_DIRECTORY).to(t),
+		newCall("fchdir", unix.SYS_FCHDIR, From(t)),
+		newCall("mount", unix.SYS_MOUNT, Str(s.Source), Str("."), Str(s.Type), mountFlags(s.Flags), data))
+}
+
+// CloneTree takes a mount of the host, or a part of one, by its path: a bind
+// mount that is not placed yet (open_tree(2), Linux 5.2). All of them stand
+// before the root is mounted, where paths are the host's.
+type CloneTree struct {
+	Path      string
+	Recursive bool
+	Attr      MountAttr
+	Tree      *Result
+}
+
+func (s CloneTree) String() string { return "take " + s.Path + " of the host" + s.Attr.suffix() }
+
+// Calls implements Step.
+func (s CloneTree) Calls() []Call {
+	calls := []Call{openTree(Cwd, s.Path, s.Recursive).to(s.Tree)}
+	if !s.Attr.zero() {
+		calls = append(calls, s.Attr.call(s.Tree, s.Recursive))
+	}
+	return calls
+}
+
+func openTree(dir Arg, name string, recursive bool) Call {
+	flags := uint64(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	text := "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"
+	if name == "" {
+		flags, text = flags|unix.AT_EMPTY_PATH, text+"|AT_EMPTY_PATH"
+	}
+	if recursive {
+		flags, text = flags|unix.AT_RECURSIVE, text+"|AT_RECURSIVE"
+	}
+	return newCall("open_tree", unix.SYS_OPEN_TREE, dir, Str(name), Flags(flags, text))
+}
+
+// Place puts a tree taken by CloneTree on a path of the container, which is
+// created if it is missing: a directory, or a file for a file.
+type PlaceTree struct {
+	Root, Tree *Result
+	Target     string
+	File       bool
+}
+
+func (s PlaceTree) String() string { return "bind it to " + s.Target }
+
+// Calls implements Step.
+func (s PlaceTree) Calls() []Call {
+	t := &Result{"target"}
+	calls, flags := makeDirs(s.Root, s.Target, 0o755), uint64(unix.O_DIRECTORY)
+	if s.File {
+		calls, flags = makeFile(s.Root, s.Target), 0
+	}
+	return append(calls, openIn(s.Root, s.Target, flags).to(t), moveMount(s.Tree, t))
+}
+
+func moveMount(tree, target *Result) Call {
+	return newCall("move_mount", unix.SYS_MOVE_MOUNT, From(tree), Str(""), From(target), Str(""),
+		Flags(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH, "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH"))
+}
+
+// MountAttr is what mount_setattr(2) changes on a mount (Linux 5.12).
+type MountAttr struct {
+	Set, Clear  uint64 // MOUNT_ATTR_*
+	Propagation uint64 // MS_PRIVATE, …; 0: as it is
+}
+
+func (a MountAttr) zero() bool { return a == MountAttr{} }
+
+func (a MountAttr) suffix() string {
+	if a.Set&unix.MOUNT_ATTR_RDONLY != 0 {
+		return ", read-only"
+	}
+	return ""
+}
+
+func attrNames(v uint64) string {
+	if v == 0 {
+		return "0"
+	}
+	return names(v, []flagName{
+		{unix.MOUNT_ATTR_STRICTATIME, "MOUNT_ATTR_STRICTATIME"}, {unix.MOUNT_ATTR_NOATIME, "MOUNT_ATTR_NOATIME"},
+		{unix.MOUNT_ATTR_RDONLY, "MOUNT_ATTR_RDONLY"}, {unix.MOUNT_ATTR_NOSUID, "MOUNT_ATTR_NOSUID"},
+		{unix.MOUNT_ATTR_NODEV, "MOUNT_ATTR_NODEV"}, {unix.MOUNT_ATTR_NOEXEC, "MOUNT_ATTR_NOEXEC"},
+		{unix.MOUNT_ATTR__ATIME, "MOUNT_ATTR__ATIME"}, {unix.MOUNT_ATTR_NODIRATIME, "MOUNT_ATTR_NODIRATIME"},
+		{unix.MOUNT_ATTR_NOSYMFOLLOW, "MOUNT_ATTR_NOSYMFOLLOW"},
+	})
+}
+
+func (a MountAttr) call(mount *Result, recursive bool) Call {
+	flags, text := uint64(unix.AT_EMPTY_PATH), "AT_EMPTY_PATH"
+	if recursive {
+		flags, text = flags|unix.AT_RECURSIVE, text+"|AT_RECURSIVE"
+	}
+	show := fmt.Sprintf("{set=%s, clear=%s, propagation=%s}", attrNames(a.Set), attrNames(a.Clear), mountFlags(a.Propagation).Text)
+	return newCall("mount_setattr", unix.SYS_MOUNT_SETATTR, From(mount), Str(""), Flags(flags, text),
+		Struct(show, a.Set, a.Clear, a.Propagation, 0), Int(32))
+}
+
+// SetAttr changes the mount that an open directory lies on, such as the root
+// when it becomes read-only: after all that had to be created in it.
+type SetAttr struct {
+	Mount *Result
+	Attr  MountAttr
+	Why   string
+}
+
+func (s SetAttr) String() string { return s.Why }
+
+// Calls implements Step.
+func (s SetAttr) Calls() []Call { return []Call{s.Attr.call(s.Mount, false)} }
+
+// ReadOnlyPath makes one part of the container's tree read-only by binding it
+// onto itself. What is not there needs no protection.
+type ReadOnlyPath struct {
+	Root *Result
+	Path string
+}
+
+func (s ReadOnlyPath) String() string { return "read-only: " + s.Path }
+
+// Calls implements Step.
+func (s ReadOnlyPath) Calls() []Call {
+	at, tree := &Result{"path"}, &Result{"tree"}
+	return []Call{
+		openIn(s.Root, s.Path, 0).to(at).may(3, unix.ENOENT, unix.ENOTDIR),
+		openTree(From(at), "", true).to(tree),
+		MountAttr{Set: unix.MOUNT_ATTR_RDONLY}.call(tree, true),
+		moveMount(tree, at),
+	}
+}
+
+// MaskFile hides a file behind /dev/null, of which Null is a clone.
+type MaskFile struct {
+	Root *Result
+	Path string
+}
+
+func (s MaskFile) String() string { return "hide " + s.Path }
+
+// Calls implements Step.
+func (s MaskFile) Calls() []Call {
+	at, null := &Result{"path"}, &Result{"null"}
+	return []Call{
+		openIn(s.Root, s.Path, 0).to(at).may(2, unix.ENOENT, unix.ENOTDIR),
+		openTree(Cwd, "/dev/null", false).to(null),
+		moveMount(null, at).may(0, unix.EINVAL), // a directory: MaskDir follows
+	}
+}
+
+// MaskDir hides a directory behind an empty file system.
+type MaskDir struct {
+	Root *Result
+	Path string
+}
+
+func (s MaskDir) String() string { return "hide directory " + s.Path }
+
+// Calls implements Step.
+func (s MaskDir) Calls() []Call {
+	at := &Result{"path"}
+	return []Call{
+		openIn(s.Root, s.Path, unix.O_DIRECTORY).to(at).may(2, unix.ENOENT, unix.ENOTDIR),
+		newCall("fchdir", unix.SYS_FCHDIR, From(at)),
+		newCall("mount", unix.SYS_MOUNT, Str("tmpfs"), Str("."), Str("tmpfs"), mountFlags(unix.MS_RDONLY), Str("nr_blocks=1,nr_inodes=1")),
+	}
+}
+
+// PivotRoot makes Root the root of the mount namespace and lets go of the
+// host's. The old root comes to lie on top of the new one at the same place, so
+// no directory for it is needed; detaching it uncovers the new (pivot_root(2)).
+type PivotRoot struct{ Root *Result }
+
+func (s PivotRoot) String() string { return "enter the root and let go of the host's" }
+
+// Calls implements Step.
+func (s PivotRoot) Calls() []Call {
+	return []Call{
+		newCall("fchdir", unix.SYS_FCHDIR, From(s.Root)),
+		newCall("pivot_root", unix.SYS_PIVOT_ROOT, Str("."), Str(".")),
+		newCall("umount2", unix.SYS_UMOUNT2, Str("."), Flags(unix.MNT_DETACH, "MNT_DETACH")),
+		newCall("chdir", unix.SYS_CHDIR, Str("/")),
+	}
+}
+
+// Chdir sets the working directory by a path of the container that passes no
+// magic link: such a link could lead out (CVE-2024-21626).
+type Chdir struct{ Path string }
+
+func (s Chdir) String() string { return "working directory " + s.Path }
+
+// Calls implements Step.
+func (s Chdir) Calls() []Call {
+	cwd := &Result{"cwd"}
+	flags := uint64(unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC)
+	how := Struct("{O_PATH|O_DIRECTORY|O_CLOEXEC, RESOLVE_NO_MAGICLINKS}", flags, 0, unix.RESOLVE_NO_MAGICLINKS)
+	return []Call{
+		newCall("openat2", unix.SYS_OPENAT2, Cwd, Str(s.Path), how, Int(24)).to(cwd),
+		newCall("fchdir", unix.SYS_FCHDIR, From(cwd)),
+		newCall("close", unix.SYS_CLOSE, From(cwd)),
+	}
+}

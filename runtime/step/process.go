@@ -1,0 +1,289 @@
+package step
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Signals gives the process the signal mask it should start with: none
+// blocked. It was cloned with every signal blocked, so that no handler of the
+// parent could run on its stack (handlers are reset by CLONE_CLEAR_SIGHAND,
+// Linux 5.5).
+type Signals struct{}
+
+func (Signals) String() string { return "unblock all signals" }
+
+// Calls implements Step.
+func (Signals) Calls() []Call {
+	return []Call{newCall("rt_sigprocmask", unix.SYS_RT_SIGPROCMASK,
+		Flags(2, "SIG_SETMASK"), Struct("[]", 0), Null, Int(8))}
+}
+
+// Umask sets the file mode creation mask. It is 0 while the root is built, for
+// modes are given whole, and the container's own at the end.
+type Umask struct{ Mask uint32 }
+
+func (s Umask) String() string { return fmt.Sprintf("create files with the mode mask 0%o", s.Mask) }
+
+// Calls implements Step.
+func (s Umask) Calls() []Call { return []Call{newCall("umask", unix.SYS_UMASK, Octal(s.Mask))} }
+
+// NewSession makes the process leader of a session without terminal: it can
+// take one of its own, and no signal of the caller's terminal reaches it.
+type NewSession struct{}
+
+func (NewSession) String() string { return "leave the caller's session" }
+
+// Calls implements Step.
+func (NewSession) Calls() []Call { return []Call{newCall("setsid", unix.SYS_SETSID)} }
+
+// Undumpable keeps other processes from tracing this one until execve
+// (prctl(2) PR_SET_DUMPABLE; the caller holds files of the host until then).
+type Undumpable struct{}
+
+func (Undumpable) String() string { return "refuse to be traced until execve" }
+
+// Calls implements Step.
+func (Undumpable) Calls() []Call {
+	return []Call{newCall("prctl", unix.SYS_PRCTL, Flags(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), Int(0))}
+}
+
+// Dup puts a descriptor of the parent in a place of the new process.
+// The copy stays open over execve.
+type Dup struct {
+	From Arg
+	To   int
+}
+
+func (s Dup) String() string { return fmt.Sprintf("descriptor %d is %s", s.To, s.From.Text) }
+
+// Calls implements Step.
+func (s Dup) Calls() []Call {
+	return []Call{newCall("dup3", unix.SYS_DUP3, s.From, Int(s.To), Int(0))}
+}
+
+// CloseFrom closes all descriptors from First on but Keep: nothing of the host
+// that the parent had open can be reached through /proc/self/fd by what comes
+// next (CVE-2024-21626). Keep, the pipe on which an error would be told, is
+// moved to First and closes itself on execve (close_range(2), Linux 5.9).
+type CloseFrom struct {
+	First int
+	Keep  *Result // its value is First afterwards
+	From  Arg
+}
+
+func (s CloseFrom) String() string {
+	return fmt.Sprintf("close every descriptor from %d on, but the error pipe", s.First)
+}
+
+// Calls implements Step.
+func (s CloseFrom) Calls() []Call {
+	return []Call{
+		newCall("dup3", unix.SYS_DUP3, s.From, Int(s.First), Flags(unix.O_CLOEXEC, "O_CLOEXEC")).to(s.Keep),
+		newCall("close_range", unix.SYS_CLOSE_RANGE, Int(s.First+1), Flags(^uint64(0)>>32, "~0U"), Int(0)),
+	}
+}
+
+// Unshare leaves namespaces after clone3: the cgroup namespace, whose root is
+// the cgroup the process is in at that moment (cgroup_namespaces(7)).
+type Unshare struct{ Flags uint64 }
+
+func (s Unshare) String() string { return "new namespace: " + CloneNames(s.Flags) }
+
+// Calls implements Step.
+func (s Unshare) Calls() []Call {
+	return []Call{newCall("unshare", unix.SYS_UNSHARE, Flags(s.Flags, CloneNames(s.Flags)))}
+}
+
+// SetNS joins namespaces: FD is a namespace file, or a pidfd (Linux 5.8) whose
+// namespaces of the kinds in Flags are joined at once.
+type SetNS struct {
+	FD    Arg
+	Flags uint64
+	Of    string // for the reader
+}
+
+func (s SetNS) String() string { return "join the namespaces of " + s.Of }
+
+// Calls implements Step.
+func (s SetNS) Calls() []Call {
+	return []Call{newCall("setns", unix.SYS_SETNS, s.FD, Flags(s.Flags, CloneNames(s.Flags)))}
+}
+
+// Hostname and Domainname set the names of the new UTS namespace.
+type Hostname struct{ Name string }
+
+func (s Hostname) String() string { return "host name " + s.Name }
+
+// Calls implements Step.
+func (s Hostname) Calls() []Call {
+	return []Call{newCall("sethostname", unix.SYS_SETHOSTNAME, Str(s.Name), Int(len(s.Name)))}
+}
+
+// Domainname sets the NIS domain name (uts_namespaces(7)).
+type Domainname struct{ Name string }
+
+func (s Domainname) String() string { return "domain name " + s.Name }
+
+// Calls implements Step.
+func (s Domainname) Calls() []Call {
+	return []Call{newCall("setdomainname", unix.SYS_SETDOMAINNAME, Str(s.Name), Int(len(s.Name)))}
+}
+
+// WriteFile writes a value into a file of the kernel, such as a sysctl. It goes
+// by the host's /proc, before pivot_root: what is written is decided by the
+// namespaces of the writer.
+type WriteFile struct{ Path, Value string }
+
+func (s WriteFile) String() string { return fmt.Sprintf("echo %s > %s", s.Value, s.Path) }
+
+// Calls implements Step.
+func (s WriteFile) Calls() []Call {
+	fd := &Result{"file"}
+	return []Call{
+		newCall("openat", unix.SYS_OPENAT, Cwd, Str(s.Path), Flags(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY|O_CLOEXEC")).to(fd),
+		newCall("write", unix.SYS_WRITE, From(fd), Str(s.Value), Int(len(s.Value))),
+		newCall("close", unix.SYS_CLOSE, From(fd)),
+	}
+}
+
+// Rlimit sets one resource limit of the process (getrlimit(2)).
+type Rlimit struct {
+	Name       string // RLIMIT_NOFILE
+	Resource   int
+	Soft, Hard uint64
+}
+
+func (s Rlimit) String() string {
+	return fmt.Sprintf("limit %s to %d, at most %d", s.Name, s.Soft, s.Hard)
+}
+
+// Calls implements Step.
+func (s Rlimit) Calls() []Call {
+	return []Call{newCall("prlimit64", unix.SYS_PRLIMIT64, Int(0), Flags(uint64(s.Resource), s.Name),
+		Struct(fmt.Sprintf("{%d, %d}", s.Soft, s.Hard), s.Soft, s.Hard), Null)}
+}
+
+// Await reads one byte which the parent writes when its part is done, such as
+// the network. It stands as late as possible: both work side by side till then.
+type Await struct {
+	FD  Arg
+	For string
+}
+
+func (s Await) String() string { return "wait for the parent: " + s.For }
+
+// Calls implements Step.
+func (s Await) Calls() []Call {
+	c := newCall("read", unix.SYS_READ, s.FD, Blob("buf", make([]byte, 8)), Int(1))
+	c.NonZero = true
+	return []Call{c}
+}
+
+// AwaitStart is where a created container waits for `start`. Opening a FIFO for
+// writing blocks until somebody opens it for reading (fifo(7)); from then on an
+// error is told to that reader, and execve closes it.
+type AwaitStart struct {
+	Ready Arg     // the error pipe of create: closed when all is built
+	Dir   Arg     // directory that holds the FIFO
+	Name  string  // of the FIFO
+	Err   *Result // takes the FIFO's descriptor
+}
+
+func (s AwaitStart) String() string { return "wait until start opens " + s.Name }
+
+// Calls implements Step.
+func (s AwaitStart) Calls() []Call {
+	return []Call{
+		newCall("close", unix.SYS_CLOSE, s.Ready),
+		newCall("openat", unix.SYS_OPENAT, s.Dir, Str(s.Name), Flags(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY|O_CLOEXEC")).to(s.Err),
+	}
+}
+
+// Exec ends the plan: the process becomes the container's program. A name
+// without slash is looked for in Path as execvp(3) does.
+type Exec struct {
+	Args, Env []string
+	Path      []string // directories of the container's PATH
+}
+
+func (s Exec) String() string { return "become " + strings.Join(s.Args, " ") }
+
+// Calls implements Step. All candidates are tried twice: the second time only
+// what means "go on" is passed over, so that the error of one that exists and
+// may not be executed is told, not that of the last one.
+func (s Exec) Calls() []Call {
+	argv, env := Strings(s.Args), Strings(s.Env)
+	env.Text = fmt.Sprintf("[%d variables]", len(s.Env))
+	call := func(file string) Call {
+		return newCall("execve", unix.SYS_EXECVE, Str(file), argv, env)
+	}
+	name := s.Args[0]
+	if strings.Contains(name, "/") || len(s.Path) == 0 {
+		// Told apart by the call that fails: the file is missing, or it is
+		// there and its interpreter is not.
+		return []Call{
+			call(name).may(0, unix.ENOENT),
+			newCall("faccessat", unix.SYS_FACCESSAT, Cwd, Str(name), Flags(unix.F_OK, "F_OK")),
+			call(name),
+		}
+	}
+	var first, second []Call
+	for _, dir := range s.Path {
+		if dir == "" {
+			dir = "."
+		}
+		file := strings.TrimSuffix(dir, "/") + "/" + name
+		first = append(first, call(file).may(0, unix.ENOENT, unix.ENOTDIR, unix.EACCES))
+		second = append(second, call(file).may(0, unix.ENOENT, unix.ENOTDIR))
+	}
+	second[len(second)-1].May = nil
+	return append(first, second...)
+}
+
+// NoNewPrivs keeps execve from granting privileges, for this process and all
+// that come from it (prctl(2), Linux 3.5).
+type NoNewPrivs struct{}
+
+func (NoNewPrivs) String() string { return "no new privileges" }
+
+// Calls implements Step.
+func (NoNewPrivs) Calls() []Call {
+	return []Call{newCall("prctl", unix.SYS_PRCTL, Flags(unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"), Int(1))}
+}
+
+// Credentials sets groups and ids of the process (credentials(7)). Groups come
+// first, for the right to change them goes with the user id.
+type Credentials struct {
+	UID, GID uint32
+	Groups   []uint32
+	KeepCaps bool // the permitted set survives the change of user, for Capabilities
+}
+
+func (s Credentials) String() string {
+	return fmt.Sprintf("user %d, group %d, supplementary groups %v", s.UID, s.GID, s.Groups)
+}
+
+// Calls implements Step.
+func (s Credentials) Calls() []Call {
+	var b []byte
+	for _, g := range s.Groups {
+		b = binary.NativeEndian.AppendUint32(b, g)
+	}
+	groups := Blob(strings.ReplaceAll(fmt.Sprint(s.Groups), " ", ", "), b)
+	if len(s.Groups) == 0 {
+		groups = Null
+	}
+	gid, uid := Int(int(s.GID)), Int(int(s.UID))
+	var calls []Call
+	if s.KeepCaps {
+		calls = append(calls, newCall("prctl", unix.SYS_PRCTL, Flags(unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), Int(1)))
+	}
+	return append(calls,
+		newCall("setgroups", unix.SYS_SETGROUPS, Int(len(s.Groups)), groups),
+		newCall("setresgid", unix.SYS_SETRESGID, gid, gid, gid),
+		newCall("setresuid", unix.SYS_SETRESUID, uid, uid, uid))
+}
