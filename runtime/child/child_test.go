@@ -1,0 +1,185 @@
+package child
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/runtime/step"
+)
+
+// layout.h is read by the assembler only: hold it against the structs.
+func TestLayoutMatchesAssembly(t *testing.T) {
+	b, err := os.ReadFile("layout.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]uintptr{
+		"header_ops": unsafe.Offsetof(header{}.ops), "header_errfd": unsafe.Offsetof(header{}.errfd),
+		"header_report": unsafe.Offsetof(header{}.report),
+		"op_nr":         unsafe.Offsetof(op{}.nr), "op_args": unsafe.Offsetof(op{}.args), "op_save": unsafe.Offsetof(op{}.save),
+		"op_hole": unsafe.Offsetof(op{}.hole), "op_refs": unsafe.Offsetof(op{}.refs), "op_flags": unsafe.Offsetof(op{}.flags),
+		"op_may": unsafe.Offsetof(op{}.may), "op_skip": unsafe.Offsetof(op{}.skip), "op_result": unsafe.Offsetof(op{}.result),
+		"op_tick": unsafe.Offsetof(op{}.tick), "op_size": unsafe.Sizeof(op{}),
+		"flag_nonzero": flagNonZero, "flag_exit_parent": flagExitParent,
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		f := strings.Fields(line)
+		if len(f) != 3 || f[0] != "#define" {
+			continue
+		}
+		if w, ok := want[f[1]]; !ok || f[2] != itoa(w) {
+			t.Errorf("%s is %s in layout.h, %d in region.go", f[1], f[2], w)
+		}
+		delete(want, f[1])
+	}
+	for name := range want {
+		t.Errorf("layout.h lacks %s", name)
+	}
+}
+
+func itoa(v uintptr) string {
+	s := ""
+	for ; v > 0 || s == ""; v /= 10 {
+		s = string(rune('0'+v%10)) + s
+	}
+	return s
+}
+
+// run executes a plan and gives the exit status of its process.
+func run(t *testing.T, plan *step.Plan) (unix.WaitStatus, error) {
+	t.Helper()
+	p, err := Start(plan, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	started := p.Started()
+	var ws unix.WaitStatus
+	if _, err := unix.Wait4(p.Pid, &ws, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	return ws, started
+}
+
+func TestExecRuns(t *testing.T) {
+	plan := &step.Plan{}
+	plan.Add(step.Signals{}, step.LeaveMemory{}, step.Exec{Args: []string{"sh", "-c", "exit 7"}, Path: []string{"/nowhere", "/usr/bin", "/bin"}})
+	ws, err := run(t, plan)
+	if err != nil || ws.ExitStatus() != 7 {
+		t.Fatalf("exit %d, %v", ws.ExitStatus(), err)
+	}
+}
+
+func TestErrorNamesTheCall(t *testing.T) {
+	plan := &step.Plan{}
+	plan.Add(step.Signals{}, step.LeaveMemory{}, step.Exec{Args: []string{"/no/such"}})
+	_, err := run(t, plan)
+	var e *Error
+	if !errors.As(err, &e) || e.Errno != unix.ENOENT || e.Call.Name != "faccessat" {
+		t.Fatalf("got %v", err)
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v is not ErrNotExist", err)
+	}
+}
+
+func TestToleratedErrorsSkip(t *testing.T) {
+	plan := &step.Plan{}
+	plan.Add(step.Signals{},
+		step.Exec{Args: []string{"no-such-program"}, Path: []string{"/etc/passwd", "/etc", "/usr"}})
+	_, err := run(t, plan)
+	var e *Error
+	if !errors.As(err, &e) || e.Errno != unix.ENOENT {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// A file that is there and may not be executed is the error that is told, not
+// that the last directory has none.
+func TestNotExecutableWinsOverNotFound(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/prog", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	plan := &step.Plan{}
+	plan.Add(step.Exec{Args: []string{"prog"}, Path: []string{dir, "/usr"}})
+	_, err := run(t, plan)
+	if !errors.Is(err, unix.EACCES) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestReaderOfClosedPipeEnds(t *testing.T) {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	plan := &step.Plan{}
+	// The child's own copy of the write end is closed, so it reads an end of file.
+	plan.Add(step.Dup{From: step.From(ErrFD), To: pipe[1]}, step.Await{FD: step.Int(pipe[0]), For: "nothing"})
+	p, err := Start(plan, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	unix.Close(pipe[1])
+	defer unix.Close(pipe[0])
+	if err := p.Started(); !errors.Is(err, unix.EPIPE) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := unix.Wait4(p.Pid, nil, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBinaryIsHidden(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("PR_SET_MM_MAP needs CAP_CHECKPOINT_RESTORE: run as root")
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	plan := &step.Plan{}
+	plan.Add(step.LeaveMemory{}, step.HideBinary{}, step.Await{FD: step.Int(pipe[0]), For: "the test"},
+		step.Signals{}, step.Exec{Args: []string{"/bin/true"}})
+	p, err := Start(plan, Options{Trace: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	exe := waitExe(p.Pid)
+	if !strings.Contains(exe, "memfd:berth") {
+		t.Errorf("/proc/PID/exe is %s", exe)
+	}
+	maps, _ := os.ReadFile("/proc/" + itoa(uintptr(p.Pid)) + "/maps")
+	if n := strings.Count(string(maps), "\n"); n > 3 { // code, data, vsyscall
+		t.Errorf("%d mappings are left:\n%s", n, maps)
+	}
+	unix.Write(pipe[1], []byte("x"))
+	if err := p.Started(); err != nil {
+		t.Error(err)
+	}
+	unix.Wait4(p.Pid, nil, 0, nil)
+	unix.Close(pipe[0])
+	unix.Close(pipe[1])
+	if len(p.Trace()) < 5 {
+		t.Errorf("trace has %d calls", len(p.Trace()))
+	}
+}
+
+func waitExe(pid int) (exe string) {
+	for range 2000 {
+		exe, _ = os.Readlink("/proc/" + itoa(uintptr(pid)) + "/exe")
+		if strings.Contains(exe, "memfd") {
+			break
+		}
+		unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil)
+	}
+	return exe
+}

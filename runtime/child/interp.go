@@ -1,0 +1,23 @@
+// Package child turns a plan into a process: one clone3, then system calls from
+// a table, then execve. It holds the only unsafe code of berth.
+//
+// Rules of the child, between clone3 and execve:
+//   - It runs no Go. The interpreter is some 60 instructions without stack that
+//     were copied, with the table, into a region of their own: the rest of the
+//     parent's memory can be unmapped (step.LeaveMemory) and with it the binary.
+//   - It was cloned without CLONE_VM: it shares no memory with the parent but
+//     the table, into which it writes what each call returned and when.
+//   - All signals are blocked from before clone3 until the step Signals.
+//   - It never decides. A call that fails with an error not listed for it ends
+//     the process after 8 bytes on the error pipe: offset of the call in the
+//     table, and errno. The pipe closes on execve: end of file is success.
+package child
+
+// clone is clone3 and the child's jump into the interpreter (interp_*.s).
+func clone(args, size, code, header uintptr) (pid, errno uintptr)
+
+// interpreter is never called: its text is copied into the region.
+func interpreter()
+
+// entry is the address of interpreter's text.
+func entry() uintptr

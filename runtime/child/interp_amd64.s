@@ -1,0 +1,156 @@
+// The interpreter for amd64: see interp.go for its rules.
+
+#include "textflag.h"
+#include "layout.h"
+
+#define NR_write 1
+#define NR_exit_group 231
+
+// func clone(args, size, code, header uintptr) (pid, errno uintptr)
+//
+// clone3 and, in the child, a jump to the copy of the interpreter. The child
+// shares no memory with the parent and never returns into Go.
+TEXT ·clone(SB), NOSPLIT, $0-48
+	MOVQ args+0(FP), DI
+	MOVQ size+8(FP), SI
+	MOVQ code+16(FP), R13
+	MOVQ header+24(FP), R12
+	MOVQ $435, AX
+	SYSCALL
+	TESTQ AX, AX
+	JZ   child
+	CMPQ AX, $0xfffffffffffff001
+	JCC  failed
+	MOVQ AX, pid+32(FP)
+	MOVQ $0, errno+40(FP)
+	RET
+failed:
+	NEGQ AX
+	MOVQ $0, pid+32(FP)
+	MOVQ AX, errno+40(FP)
+	RET
+child:
+	JMP R13
+
+// func interpreter()
+//
+// R12 is the header, R13 the call at hand. No stack, no data but the region's.
+TEXT ·interpreter(SB), NOSPLIT|NOFRAME, $0-0
+	MOVQ header_ops(R12), R13
+next:
+	MOVL op_refs(R13), R14
+	MOVQ (op_args+0)(R13), DI
+	TESTL $1, R14
+	JZ   a1
+	MOVQ (DI), DI
+a1:
+	MOVQ (op_args+8)(R13), SI
+	TESTL $2, R14
+	JZ   a2
+	MOVQ (SI), SI
+a2:
+	MOVQ (op_args+16)(R13), DX
+	TESTL $4, R14
+	JZ   a3
+	MOVQ (DX), DX
+a3:
+	MOVQ (op_args+24)(R13), R10
+	TESTL $8, R14
+	JZ   a4
+	MOVQ (R10), R10
+a4:
+	MOVQ (op_args+32)(R13), R8
+	TESTL $16, R14
+	JZ   a5
+	MOVQ (R8), R8
+a5:
+	MOVQ (op_args+40)(R13), R9
+	TESTL $32, R14
+	JZ   a6
+	MOVQ (R9), R9
+a6:
+	MOVQ op_nr(R13), AX
+	SYSCALL
+	CMPQ AX, $-4 // EINTR: a stop signal came and went
+	JEQ  a6again
+	MOVQ AX, BX
+	MOVQ AX, op_result(R13)
+	RDTSC
+	SHLQ $32, DX
+	ORQ  DX, AX
+	MOVQ AX, op_tick(R13)
+	CMPQ BX, $0xfffffffffffff001
+	JCC  error
+	MOVL op_flags(R13), R14
+	TESTL $flag_nonzero, R14
+	JZ   notread
+	TESTQ BX, BX
+	JNZ  notread
+	MOVQ $-32, BX // EPIPE
+	JMP  fatal
+notread:
+	TESTL $flag_exit_parent, R14
+	JZ   store
+	TESTQ BX, BX
+	JNZ  done
+store:
+	MOVQ op_save(R13), AX
+	TESTQ AX, AX
+	JZ   advance
+	MOVQ BX, (AX)
+	MOVQ op_hole(R13), AX
+	TESTQ AX, AX
+	JZ   advance
+	MOVL BX, (AX)
+advance:
+	ADDQ $op_size, R13
+	JMP  next
+a6again:
+	JMP  next
+error:
+	MOVQ BX, AX
+	NEGQ AX
+	CMPL AX, (op_may+0)(R13)
+	JEQ  tolerated
+	CMPL AX, (op_may+4)(R13)
+	JEQ  tolerated
+	CMPL AX, (op_may+8)(R13)
+	JEQ  tolerated
+fatal:
+	NEGQ BX
+	MOVQ R13, AX
+	SUBQ header_ops(R12), AX
+	MOVL AX, (header_report+0)(R12)
+	MOVL BX, (header_report+4)(R12)
+	MOVQ header_errfd(R12), DI
+	LEAQ header_report(R12), SI
+	MOVQ $8, DX
+	MOVQ $NR_write, AX
+	SYSCALL
+	MOVQ $127, DI
+	MOVQ $NR_exit_group, AX
+	SYSCALL
+tolerated:
+	MOVL op_skip(R13), AX
+	IMULQ $op_size, AX
+	ADDQ AX, R13
+	JMP  advance
+done:
+	MOVQ $0, DI
+	MOVQ $NR_exit_group, AX
+	SYSCALL
+	INT  $3
+
+// func entry() uintptr
+TEXT ·entry(SB), NOSPLIT, $0-8
+	LEAQ ·interpreter(SB), AX
+	MOVQ AX, ret+0(FP)
+	RET
+
+// func ticks() uint64
+TEXT ·ticks(SB), NOSPLIT, $0-8
+	RDTSC
+	SHLQ $32, DX
+	ORQ  DX, AX
+	MOVQ AX, ret+0(FP)
+	RET

@@ -1,0 +1,139 @@
+// The interpreter for arm64: see interp.go for its rules.
+
+#include "textflag.h"
+#include "layout.h"
+
+#define NR_write 64
+#define NR_exit_group 94
+
+// func clone(args, size, code, header uintptr) (pid, errno uintptr)
+//
+// clone3 and, in the child, a jump to the copy of the interpreter. The child
+// shares no memory with the parent and never returns into Go.
+TEXT ·clone(SB), NOSPLIT, $0-48
+	MOVD args+0(FP), R0
+	MOVD size+8(FP), R1
+	MOVD code+16(FP), R20
+	MOVD header+24(FP), R19
+	MOVD $435, R8
+	SVC
+	CBZ  R0, child
+	CMN  $4095, R0
+	BCS  failed
+	MOVD R0, pid+32(FP)
+	MOVD ZR, errno+40(FP)
+	RET
+failed:
+	NEG  R0, R0
+	MOVD ZR, pid+32(FP)
+	MOVD R0, errno+40(FP)
+	RET
+child:
+	B    (R20)
+
+// func interpreter()
+//
+// R19 is the header, R20 the call at hand. No stack, no data but the region's.
+TEXT ·interpreter(SB), NOSPLIT|NOFRAME, $0-0
+	MOVD header_ops(R19), R20
+next:
+	MOVWU op_refs(R20), R21
+	MOVD (op_args+0)(R20), R0
+	TBZ  $0, R21, a1
+	MOVD (R0), R0
+a1:
+	MOVD (op_args+8)(R20), R1
+	TBZ  $1, R21, a2
+	MOVD (R1), R1
+a2:
+	MOVD (op_args+16)(R20), R2
+	TBZ  $2, R21, a3
+	MOVD (R2), R2
+a3:
+	MOVD (op_args+24)(R20), R3
+	TBZ  $3, R21, a4
+	MOVD (R3), R3
+a4:
+	MOVD (op_args+32)(R20), R4
+	TBZ  $4, R21, a5
+	MOVD (R4), R4
+a5:
+	MOVD (op_args+40)(R20), R5
+	TBZ  $5, R21, a6
+	MOVD (R5), R5
+a6:
+	MOVD op_nr(R20), R8
+	SVC
+	CMN  $4, R0 // EINTR: a stop signal came and went
+	BEQ  next
+	MOVD R0, op_result(R20)
+	WORD $0xd53be049 // MRS CNTVCT_EL0, R9
+	MOVD R9, op_tick(R20)
+	CMN  $4095, R0
+	BCS  error
+	MOVWU op_flags(R20), R21
+	TBZ  $0, R21, notread
+	CBNZ R0, notread
+	MOVD $-32, R0 // EPIPE
+	B    fatal
+notread:
+	TBZ  $1, R21, store
+	CBNZ R0, done
+store:
+	MOVD op_save(R20), R9
+	CBZ  R9, advance
+	MOVD R0, (R9)
+	MOVD op_hole(R20), R9
+	CBZ  R9, advance
+	MOVW R0, (R9)
+advance:
+	ADD  $op_size, R20
+	B    next
+error:
+	NEG  R0, R9
+	MOVWU (op_may+0)(R20), R10
+	CMPW R10, R9
+	BEQ  tolerated
+	MOVWU (op_may+4)(R20), R10
+	CMPW R10, R9
+	BEQ  tolerated
+	MOVWU (op_may+8)(R20), R10
+	CMPW R10, R9
+	BEQ  tolerated
+fatal:
+	NEG  R0, R9
+	MOVD header_ops(R19), R10
+	SUB  R10, R20, R10
+	MOVW R10, (header_report+0)(R19)
+	MOVW R9, (header_report+4)(R19)
+	MOVD header_errfd(R19), R0
+	ADD  $header_report, R19, R1
+	MOVD $8, R2
+	MOVD $NR_write, R8
+	SVC
+	MOVD $127, R0
+	MOVD $NR_exit_group, R8
+	SVC
+tolerated:
+	MOVWU op_skip(R20), R9
+	MOVD $op_size, R10
+	MUL  R10, R9, R9
+	ADD  R9, R20
+	B    advance
+done:
+	MOVD ZR, R0
+	MOVD $NR_exit_group, R8
+	SVC
+	BRK
+
+// func entry() uintptr
+TEXT ·entry(SB), NOSPLIT, $0-8
+	MOVD $·interpreter(SB), R0
+	MOVD R0, ret+0(FP)
+	RET
+
+// func ticks() uint64
+TEXT ·ticks(SB), NOSPLIT, $0-8
+	WORD $0xd53be040 // MRS CNTVCT_EL0, R0
+	MOVD R0, ret+0(FP)
+	RET

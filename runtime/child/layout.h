@@ -1,0 +1,20 @@
+// Offsets of the structs in region.go; a test holds them against each other.
+
+#define header_ops 0
+#define header_errfd 8
+#define header_report 16
+
+#define op_nr 0
+#define op_args 8
+#define op_save 56
+#define op_hole 64
+#define op_refs 72
+#define op_flags 76
+#define op_may 80
+#define op_skip 92
+#define op_result 96
+#define op_tick 104
+#define op_size 112
+
+#define flag_nonzero 1
+#define flag_exit_parent 2

@@ -1,0 +1,239 @@
+package child
+
+import (
+	"encoding/binary"
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/runtime/step"
+)
+
+// header stands at the start of the region's data. Offsets: layout.h.
+type header struct {
+	ops    uint64 // address of the first op
+	errfd  uint64 // where an error is told
+	report [2]uint32
+}
+
+// op is one system call as the interpreter reads it. Offsets: layout.h.
+type op struct {
+	nr     uint64
+	args   [6]uint64
+	save   uint64 // address that takes the result, 0: none
+	hole   uint64 // a second one, of 4 bytes
+	refs   uint32 // bit i: args[i] is the address of the value
+	flags  uint32
+	may    [3]uint32 // errors that do not end the plan
+	skip   uint32    // calls passed over after one of them
+	result uint64    // written by the child
+	tick   uint64    // likewise: the processor's counter after the call
+}
+
+const (
+	flagNonZero    = 1
+	flagExitParent = 2
+
+	codeSize   = 1024 // at least the interpreter's text
+	headerSize = int(unsafe.Sizeof(header{}))
+	opSize     = int(unsafe.Sizeof(op{}))
+)
+
+// region is the memory that the child keeps: a page of code, private and not
+// writable, then header, table, results and strings, shared with the parent.
+type region struct {
+	base uintptr
+	mem  []byte // code page included
+	data []byte // without it
+	nops int
+}
+
+// ErrFD is the result under which a plan speaks of the error pipe: a step that
+// moves the pipe stores its new number there.
+var ErrFD = &step.Result{Name: "err"}
+
+// layout collects a plan's data before its address is known.
+type layout struct {
+	data   []byte
+	fixups []fixup
+	slots  map[*step.Result]int // offset of a result's 8 bytes
+	holes  map[*step.Result]int // offset of a second place for it
+}
+
+type fixup struct {
+	at    int // offset of 8 bytes in data
+	place step.Place
+	add   uint64 // for Nowhere: an offset in data, made an address
+}
+
+// newRegion encodes the calls. errfd is the descriptor of the error pipe.
+func newRegion(calls []step.Call, errfd int) (*region, error) {
+	l := &layout{
+		data:  make([]byte, headerSize+opSize*(len(calls)), headerSize+opSize*len(calls)+16384),
+		slots: map[*step.Result]int{ErrFD: int(unsafe.Offsetof(header{}.errfd))},
+		holes: map[*step.Result]int{},
+	}
+	binary.NativeEndian.PutUint64(l.data[8:], uint64(errfd))
+	l.fixups = append(l.fixups, fixup{0, step.Nowhere, uint64(headerSize)})
+	for i := range calls {
+		if err := l.call(headerSize+i*opSize, &calls[i]); err != nil {
+			return nil, fmt.Errorf("%s: %w", calls[i].Name, err)
+		}
+	}
+	// A hole is known only after the call that stores into it was laid out.
+	for i := range calls {
+		if off, ok := l.holes[calls[i].Out]; ok && calls[i].Out != nil {
+			l.pointer(headerSize+i*opSize+int(unsafe.Offsetof(op{}.hole)), off)
+		}
+	}
+	return l.place(len(calls))
+}
+
+func (l *layout) put(at int, v uint64) { binary.NativeEndian.PutUint64(l.data[at:], v) }
+
+// pointer makes the 8 bytes at an offset the address of another offset.
+func (l *layout) pointer(at, to int) {
+	l.fixups = append(l.fixups, fixup{at, step.Nowhere, uint64(to)})
+}
+
+func (l *layout) call(at int, c *step.Call) error {
+	if len(c.Args) > 6 || len(c.May) > 3 {
+		return fmt.Errorf("more than six arguments or three tolerated errors")
+	}
+	l.put(at, uint64(c.Nr))
+	var refs, flags uint32
+	for i, a := range c.Args {
+		if a.From != nil {
+			refs |= 1 << i
+		}
+		if err := l.arg(at+8+8*i, a); err != nil {
+			return err
+		}
+	}
+	if c.Out != nil {
+		l.pointer(at+int(unsafe.Offsetof(op{}.save)), l.slot(c.Out))
+	}
+	if c.NonZero {
+		flags |= flagNonZero
+	}
+	if c.ExitParent {
+		flags |= flagExitParent
+	}
+	ne := binary.NativeEndian
+	ne.PutUint32(l.data[at+int(unsafe.Offsetof(op{}.refs)):], refs)
+	ne.PutUint32(l.data[at+int(unsafe.Offsetof(op{}.flags)):], flags)
+	for i, e := range c.May {
+		ne.PutUint32(l.data[at+int(unsafe.Offsetof(op{}.may))+4*i:], uint32(e))
+	}
+	ne.PutUint32(l.data[at+int(unsafe.Offsetof(op{}.skip)):], uint32(c.Skip))
+	return nil
+}
+
+// slot is where a result lies; a new one for each call that makes it.
+func (l *layout) slot(r *step.Result) int {
+	if off, ok := l.slots[r]; ok {
+		return off
+	}
+	off := l.alloc(8)
+	l.slots[r] = off
+	return off
+}
+
+func (l *layout) alloc(n int) int {
+	off := len(l.data)
+	l.data = append(l.data, make([]byte, (n+7)&^7)...)
+	return off
+}
+
+// arg stores an argument's value, or its address, into 8 bytes.
+func (l *layout) arg(at int, a step.Arg) error {
+	switch {
+	case a.From != nil:
+		off, ok := l.slots[a.From]
+		if !ok {
+			return fmt.Errorf("$%s is used before it is made", a.From.Name)
+		}
+		l.pointer(at, off)
+	case a.Place != step.Nowhere:
+		l.fixups = append(l.fixups, fixup{at, a.Place, a.Value})
+	case a.Vector != nil:
+		off := l.alloc(8 * (len(a.Vector) + 1))
+		l.pointer(at, off)
+		for i, s := range a.Vector {
+			str := l.alloc(len(s) + 1)
+			copy(l.data[str:], s)
+			l.pointer(off+8*i, str)
+		}
+	case a.Bytes != nil:
+		off := l.alloc(len(a.Bytes))
+		copy(l.data[off:], a.Bytes)
+		l.pointer(at, off)
+		if a.Hole != nil {
+			l.holes[a.Hole.Of] = off + a.Hole.Offset
+		}
+		for in, f := range a.Fixups {
+			if err := l.arg(off+in, f); err != nil {
+				return err
+			}
+		}
+	default:
+		l.put(at, a.Value)
+	}
+	return nil
+}
+
+// place maps the region and makes offsets addresses.
+func (l *layout) place(nops int) (*region, error) {
+	page := unix.Getpagesize()
+	size := page + (len(l.data)+page-1)/page*page
+	// Reserve, then map over it: code private (nobody who traces the child can
+	// change the parent's copy), data shared.
+	addr, err := unix.MmapPtr(-1, 0, nil, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, fmt.Errorf("map the plan: %w", err)
+	}
+	r := &region{base: uintptr(addr), mem: unsafe.Slice((*byte)(addr), size), nops: nops}
+	r.data = r.mem[page:]
+	if _, err := unix.MmapPtr(-1, 0, unsafe.Add(addr, page), uintptr(size-page), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_FIXED); err != nil {
+		r.free()
+		return nil, fmt.Errorf("map the plan: %w", err)
+	}
+	copy(r.mem, unsafe.Slice((*byte)(pointer(entry())), codeSize))
+	copy(r.data, l.data)
+	end := uint64(r.base) + uint64(size)
+	for _, f := range l.fixups {
+		v := f.add
+		switch f.place {
+		case step.Nowhere:
+			v += uint64(r.base) + uint64(page)
+		case step.RegionStart:
+			v += uint64(r.base)
+		case step.RegionEnd:
+			v += end
+		case step.AboveRegion:
+			v = taskSize(end) - end
+		}
+		binary.NativeEndian.PutUint64(r.data[f.at:], v)
+	}
+	if err := unix.Mprotect(r.mem[:page], unix.PROT_READ|unix.PROT_EXEC); err != nil {
+		r.free()
+		return nil, fmt.Errorf("make the interpreter executable: %w", err)
+	}
+	return r, nil
+}
+
+// pointer makes an address of text a pointer; text does not move.
+func pointer(addr uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&addr)) }
+
+func (r *region) header() uintptr { return r.base + uintptr(unix.Getpagesize()) }
+
+func (r *region) free() error { return unix.MunmapPtr(pointer(r.base), uintptr(len(r.mem))) }
+
+// op reads back what the child wrote about call i.
+func (r *region) op(i int) (result int64, tick uint64) {
+	b := r.data[headerSize+i*opSize:]
+	return int64(binary.NativeEndian.Uint64(b[unsafe.Offsetof(op{}.result):])),
+		binary.NativeEndian.Uint64(b[unsafe.Offsetof(op{}.tick):])
+}

@@ -1,0 +1,221 @@
+package child
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/runtime/step"
+)
+
+// Options is what Start needs beside the plan.
+type Options struct {
+	Cgroup *os.File // directory of the cgroup to begin in, nil: the caller's (Linux 5.7)
+	PidNS  *os.File // pid namespace to begin in, nil: the caller's, or a new one by CloneFlags
+	Trace  bool     // keep what each call returned, for Process.Trace
+}
+
+// Process is a child that was cloned. It replays its plan on its own; Started
+// tells how that went. The caller reaps it.
+type Process struct {
+	Pid   int
+	Pidfd *os.File
+
+	plan   *step.Plan
+	calls  []step.Call
+	owner  []int
+	errors *os.File // read end of the error pipe
+	region *region
+	began  clock
+}
+
+// Error is a call of the plan that failed.
+type Error struct {
+	Step  step.Step
+	Call  step.Call
+	Errno unix.Errno
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s: %s: %s", e.Step, e.Call.Name, e.Errno.Error())
+}
+
+// Unwrap gives the errno, for errors.Is.
+func (e *Error) Unwrap() error { return e.Errno }
+
+// cloneArgs is struct clone_args up to cgroup (clone3(2), Linux 5.7).
+type cloneArgs struct {
+	flags, pidfd, childTid, parentTid, exitSignal uint64
+	stack, stackSize, tls, setTid, setTidSize     uint64
+	cgroup                                        uint64
+}
+
+// Start clones the process which replays plan. The plan's error pipe is
+// ErrFD. Descriptors of the plan stay the caller's.
+func Start(plan *step.Plan, o Options) (*Process, error) {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("pipe for errors: %w", err)
+	}
+	defer unix.Close(pipe[1]) // the child has its own
+	p := &Process{plan: plan, errors: os.NewFile(uintptr(pipe[0]), "errors")}
+	p.calls, p.owner = plan.Calls()
+	region, err := newRegion(p.calls, pipe[1])
+	if err != nil {
+		p.errors.Close()
+		return nil, err
+	}
+	var pidfd int32 = -1
+	args := cloneArgs{
+		flags:      plan.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
+		pidfd:      uint64(uintptr(unsafe.Pointer(&pidfd))),
+		exitSignal: uint64(unix.SIGCHLD),
+	}
+	if o.Cgroup != nil {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(o.Cgroup.Fd())
+	}
+	if o.Trace {
+		p.began = now()
+	}
+	p.Pid, err = p.clone(&args, region, o.PidNS)
+	runtime.KeepAlive(o)
+	if err != nil {
+		return nil, errors.Join(err, p.errors.Close(), region.free())
+	}
+	p.Pidfd = os.NewFile(uintptr(pidfd), "pidfd")
+	if o.Trace {
+		p.region = region
+	} else if err := region.free(); err != nil {
+		return p, err
+	}
+	return p, nil
+}
+
+// clone runs clone3 on a thread whose signals are all blocked: a handler of the
+// Go runtime must not run in the child. ForkLock keeps descriptors that are
+// being made, and not yet close-on-exec, out of it.
+func (p *Process) clone(args *cloneArgs, r *region, pidns *os.File) (int, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if pidns != nil {
+		// For children only (pid_namespaces(7)); the thread goes back below.
+		if err := unix.Setns(int(pidns.Fd()), unix.CLONE_NEWPID); err != nil {
+			return 0, fmt.Errorf("join the pid namespace: %w", err)
+		}
+		defer returnToOwnPidNS()
+	}
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
+	var all, old unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
+		return 0, fmt.Errorf("block signals: %w", err)
+	}
+	pid, errno := clone(uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), r.base, r.header())
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); err != nil {
+		return 0, fmt.Errorf("restore signals: %w", err)
+	}
+	if errno != 0 {
+		return 0, cloneError(unix.Errno(errno), args.flags)
+	}
+	return int(pid), nil
+}
+
+// returnToOwnPidNS undoes setns for the thread. If it fails the thread must not
+// be used again: it stays locked and ends with its goroutine.
+func returnToOwnPidNS() {
+	f, err := os.Open("/proc/self/ns/pid")
+	if err == nil {
+		err = unix.Setns(int(f.Fd()), unix.CLONE_NEWPID)
+		f.Close()
+	}
+	if err != nil {
+		runtime.LockOSThread()
+	}
+}
+
+func cloneError(errno unix.Errno, flags uint64) error {
+	err := fmt.Errorf("clone3 with %s: %w", step.CloneNames(flags), errno)
+	switch errno {
+	case unix.ENOSPC, unix.EUSERS:
+		return fmt.Errorf("%w (a limit of /proc/sys/user is reached)", err)
+	case unix.EAGAIN:
+		return fmt.Errorf("%w (the pids limit of the cgroup or RLIMIT_NPROC is reached)", err)
+	}
+	return err
+}
+
+// Started waits until the plan has ended: nil when execve succeeded, or when a
+// container that waits for start is built; *Error when a call failed.
+func (p *Process) Started() error {
+	defer p.errors.Close()
+	return readError(p.errors, p.plan)
+}
+
+// Close lets go of what the process did not need. It does not end it.
+func (p *Process) Close() error {
+	err := p.Pidfd.Close()
+	p.errors.Close()
+	if p.region != nil {
+		err = errors.Join(err, p.region.free())
+		p.region = nil
+	}
+	return err
+}
+
+// readError reads the 8 bytes that a failing child leaves.
+func readError(r io.Reader, plan *step.Plan) error {
+	var b [8]byte
+	n, err := io.ReadFull(r, b[:])
+	if n == 0 && err == io.EOF {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the child's report: %w", err)
+	}
+	calls, owner := plan.Calls()
+	i := int(binary.NativeEndian.Uint32(b[:])) / opSize
+	errno := unix.Errno(binary.NativeEndian.Uint32(b[4:]))
+	if i >= len(calls) {
+		return fmt.Errorf("the child reports an unknown call %d: %w", i, errno)
+	}
+	return &Error{Step: plan.Steps[owner[i]], Call: calls[i], Errno: errno}
+}
+
+// Traced is what one call did.
+type Traced struct {
+	Step   step.Step
+	Call   step.Call
+	Result int64         // negative: an errno
+	Took   time.Duration // since the call before
+}
+
+// Trace tells of every call that was made until now. Options.Trace was set.
+func (p *Process) Trace() []Traced {
+	if p.region == nil {
+		return nil
+	}
+	end := now()
+	var out []Traced
+	last := p.began.tick
+	for i, c := range p.calls {
+		result, tick := p.region.op(i)
+		if tick == 0 { // passed over, or not reached
+			continue
+		}
+		out = append(out, Traced{p.plan.Steps[p.owner[i]], c, result, end.since(p.began, last, tick)})
+		last = tick
+	}
+	return out
+}
