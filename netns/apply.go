@@ -190,18 +190,18 @@ func (c *conn) run(steps []step, d *devices, more ...*request) error {
 	return nil
 }
 
-// plugIn makes the veth pair and learns the number of its inner end. A device
-// of that name is what is left of this container's last run: its namespace is
-// being destroyed (a matter of milliseconds) or was kept by someone who joined it.
+// plugIn makes the veth pair and learns the number of its inner end.
 func (p *Plan) plugIn(c *conn, d *devices) error {
+	// Alone in its batch: if it fails, what follows would change another's device.
+	steps := p.hostSteps()
 	get := linkByName(p.HostLink)
-	err := c.run(p.hostSteps(), d, get)
+	err := c.run(steps[:1], d, get)
 	if errors.Is(err, unix.EEXIST) {
-		if err = c.deleteLink(p.HostLink); err != nil {
+		if err = p.removeLeftover(c); err != nil {
 			return err
 		}
 		get = linkByName(p.HostLink)
-		err = c.run(p.hostSteps(), d, get)
+		err = c.run(steps[:1], d, get)
 	}
 	if err != nil {
 		return err
@@ -214,7 +214,32 @@ func (p *Plan) plugIn(c *conn, d *devices) error {
 		return fmt.Errorf("device %s vanished while it was configured", p.HostLink)
 	}
 	d.eth = l.other
-	return nil
+	err = c.run(steps[1:], d)
+	if errors.Is(err, unix.EEXIST) {
+		err = fmt.Errorf("address %s was taken by a container of another root just now: %w", p.Addr.Addr(), err)
+	}
+	return err
+}
+
+// removeLeftover deletes the device of this container's last run. Its namespace
+// is being destroyed (a matter of milliseconds) or is kept by someone who
+// joined it. A device that bears another address belongs to a container whose
+// id begins alike.
+func (p *Plan) removeLeftover(c *conn) error {
+	l, err := c.getLink(p.HostLink)
+	if l == nil || err != nil {
+		return err // gone by now
+	}
+	if l.peer != namespaceDying {
+		mine, err := c.getLink(altName(p.Addr.Addr()))
+		if err != nil {
+			return err
+		}
+		if mine == nil || mine.index != l.index {
+			return fmt.Errorf("device %s belongs to another container", p.HostLink)
+		}
+	}
+	return c.deleteLink(p.HostLink)
 }
 
 // publish makes the ports answer. UDP flows that began before have connection

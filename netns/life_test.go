@@ -300,6 +300,30 @@ func TestParallelChurn(t *testing.T) {
 	}
 }
 
+// Two ids whose first ten digits are the same want the same device.
+func TestForeignDeviceIsLeftAlone(t *testing.T) {
+	isolated(t)
+	root := t.TempDir()
+	a, _ := start(t, root, "abcdefabcd-a")
+	p, err := Decide(root, Request{ID: "abcdefabcd-b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = p.Apply(container(t, "b").Process.Pid)
+	if err == nil || !strings.Contains(err.Error(), "device vbabcdefabcd belongs to another container") {
+		t.Errorf("%v", err)
+	}
+	if err := Release(root, "abcdefabcd-b"); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask("tcp", a.Addr.Addr().String()+":80"); !strings.Contains(got, "sees") {
+		t.Error(got)
+	}
+	if alt := sh(t, "ip link show dev "+a.HostLink); strings.Contains(alt, p.Addr.Addr().String()) {
+		t.Error(alt)
+	}
+}
+
 // Another root on the same bridge: its leases are not in our files.
 func TestRootsShareOneBridge(t *testing.T) {
 	isolated(t)
