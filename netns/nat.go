@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -225,21 +226,33 @@ func deleteElements(list []element) error {
 }
 
 func changeElements(list []element, do func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error, verb string) error {
-	c, err := nftables.New(nftables.AsLasting())
+	err := transact(func(c *nftables.Conn) error { return collect(c, list, do) })
 	if err != nil {
-		return fmt.Errorf("nft: %w", err)
-	}
-	defer closeLater(c)
-	for _, e := range list {
-		if err := do(c, emptyMap(e.mapName()), []nftables.SetElement{e.encode()}); err != nil {
-			return fmt.Errorf("nft %s %s: %w", verb, e, err)
-		}
-	}
-	if err := c.Flush(); err != nil {
 		return fmt.Errorf("nft %s %s: %w", verb, list[0], err)
 	}
 	return nil
 }
+
+func collect(c *nftables.Conn, list []element, do func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error) error {
+	for _, name := range []string{published, publishedOn} {
+		var all []nftables.SetElement
+		for _, e := range list {
+			if e.mapName() == name {
+				all = append(all, e.encode())
+			}
+		}
+		for chunk := range slices.Chunk(all, maxElements) {
+			if err := do(c, emptyMap(name), chunk); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// maxElements go into one message: a netlink attribute ends at 64 KiB, and the
+// list of elements, at some 60 bytes each, is one attribute.
+const maxElements = 500
 
 // closeLater: see conn.closeLater. An error of close(2) here means nothing to anyone.
 func closeLater(c *nftables.Conn) { go func() { _ = c.CloseLasting() }() }
@@ -267,64 +280,73 @@ func tableExists() (bool, error) {
 
 // addTable makes the table in one transaction; fresh replaces one that is there.
 func addTable(b Bridge, fresh bool) error {
-	err := sendRules(tableName, b, -1, fresh)
-	if err == nil {
-		return nil
-	}
-	return explainRules(b, err)
-}
-
-// removeTable is no error when there is none.
-func removeTable() error {
-	c, err := nftables.New()
+	rules := func(table string) []statement { return ruleset(table, b) }
+	err := transact(func(c *nftables.Conn) error {
+		if fresh {
+			replaceTable(c, tableName)
+		}
+		return add(c, rules(tableName))
+	})
 	if err != nil {
-		return fmt.Errorf("nft: %w", err)
-	}
-	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
-	c.AddTable(t) // so that the deletion finds one
-	c.DelTable(t)
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("nft delete table ip %s: %w", tableName, err)
+		return explainRefusal(rules, err)
 	}
 	return nil
 }
 
-// sendRules sends the first n statements (all with -1).
-func sendRules(name string, b Bridge, n int, fresh bool) error {
-	c, err := nftables.New()
+// explainRefusal finds the statement the kernel refuses, by rehearsing ever
+// longer beginnings of the rule set in a table that the same transaction
+// removes. The kernel itself says only "no such file or directory" for an
+// expression it was built without.
+func explainRefusal(rules func(table string) []statement, cause error) error {
+	const rehearsal = tableName + "-rehearsal"
+	list := rules(rehearsal)
+	for n := range list {
+		err := transact(func(c *nftables.Conn) error {
+			err := add(c, list[:n+1])
+			c.DelTable(&nftables.Table{Name: rehearsal, Family: nftables.TableFamilyIPv4})
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("nft %s: the kernel refuses this: %w", rules(tableName)[n].text, err)
+		}
+	}
+	return fmt.Errorf("nft add table ip %s: %w", tableName, cause)
+}
+
+// transact sends what f collects as one transaction: all of it happens, or nothing.
+func transact(f func(*nftables.Conn) error) error {
+	c, err := nftables.New(nftables.AsLasting())
 	if err != nil {
+		return fmt.Errorf("nft: %w", err)
+	}
+	defer closeLater(c)
+	if err := f(c); err != nil {
 		return err
 	}
-	t := &nftables.Table{Name: name, Family: nftables.TableFamilyIPv4}
-	if fresh {
-		c.AddTable(t)
-		c.DelTable(t)
-	}
-	list := ruleset(name, b)
-	if n >= 0 {
-		list = list[:n]
-	}
+	return c.Flush()
+}
+
+func add(c *nftables.Conn, list []statement) error {
 	for _, s := range list {
 		if err := s.add(c); err != nil {
 			return fmt.Errorf("%s: %w", s.text, err)
 		}
 	}
-	if n >= 0 {
-		c.DelTable(t) // a rehearsal
-	}
-	return c.Flush()
+	return nil
 }
 
-// explainRules finds the statement the kernel refuses, by rehearsing ever
-// longer beginnings of the rule set in a table that the same transaction
-// removes. The kernel itself says only "no such file or directory" for an
-// expression it was built without.
-func explainRules(b Bridge, cause error) error {
-	list := ruleset(tableName, b)
-	for n := range list {
-		if err := sendRules(tableName+"-rehearsal", b, n+1, false); err != nil {
-			return fmt.Errorf("nft %s: the kernel refuses this: %w", list[n].text, err)
-		}
+// replaceTable adds the table before it deletes it, so that there is one.
+func replaceTable(c *nftables.Conn, name string) {
+	t := &nftables.Table{Name: name, Family: nftables.TableFamilyIPv4}
+	c.AddTable(t)
+	c.DelTable(t)
+}
+
+// removeTable is no error when there is none.
+func removeTable() error {
+	err := transact(func(c *nftables.Conn) error { replaceTable(c, tableName); return nil })
+	if err != nil {
+		return fmt.Errorf("nft delete table ip %s: %w", tableName, err)
 	}
-	return fmt.Errorf("nft add table ip %s: %w", tableName, cause)
+	return nil
 }
