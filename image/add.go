@@ -75,7 +75,7 @@ func (a *Adding) admit(l *incoming) error {
 		return err
 	}
 	if b.Digest != "" {
-		if err := checkDigest(b.Digest); err != nil {
+		if err := CheckDigest(b.Digest); err != nil {
 			return err
 		}
 		if b.Size < 0 {

@@ -94,7 +94,7 @@ func parseConfig(raw []byte) (*Image, []string, error) {
 		return nil, nil, fmt.Errorf("read image configuration: %d layers, overlayfs takes at most %d", len(c.RootFS.DiffIDs), MaxLayers)
 	}
 	for i, d := range c.RootFS.DiffIDs {
-		if err := checkDigest(d); err != nil {
+		if err := CheckDigest(d); err != nil {
 			return nil, nil, fmt.Errorf("read image configuration: diff_id of layer %d: %w", i+1, err)
 		}
 	}

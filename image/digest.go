@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// checkDigest tells whether s is a digest of a known algorithm
+// CheckDigest tells whether s is a digest of a known algorithm
 // (image-spec, descriptor.md, "Registered algorithms"). It must be called
 // before a digest from an image becomes part of a path.
-func checkDigest(s string) error {
+func CheckDigest(s string) error {
 	algo, hx, _ := strings.Cut(s, ":")
 	size := 0
 	switch algo {
@@ -75,8 +75,8 @@ func Digest(b []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// verify holds b against its digest.
-func verify(what string, b []byte, digest string) error {
+// Verify holds b against its digest.
+func Verify(what string, b []byte, digest string) error {
 	h := newHash(digest)
 	h.Write(b)
 	if got := digestOf(h, digest); got != digest {

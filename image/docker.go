@@ -66,7 +66,7 @@ func (s *Store) loadDocker(ctx context.Context, src source, d dockerImage, names
 	}
 	// docker names the file by its digest: HEX.json, or blobs/sha256/HEX
 	if hx := strings.TrimSuffix(path.Base(d.Config), ".json"); len(hx) == 64 && isHex(hx) {
-		if err := verify("configuration", raw, "sha256:"+hx); err != nil {
+		if err := Verify("configuration", raw, "sha256:"+hx); err != nil {
 			return nil, err
 		}
 	}

@@ -122,7 +122,7 @@ func ParseManifest(b []byte) (*Manifest, *Blob, []Descriptor, error) {
 
 // checkBlob checks a descriptor; limit -1 means any size.
 func checkBlob(what string, b Blob, limit int64) error {
-	if err := checkDigest(b.Digest); err != nil {
+	if err := CheckDigest(b.Digest); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if b.Size < 0 || limit >= 0 && b.Size > limit {
@@ -184,7 +184,7 @@ func layoutBlob(src source, what string, b Blob, limit int64) ([]byte, error) {
 	if int64(len(raw)) != b.Size {
 		return nil, fmt.Errorf("%s: size is %d bytes, its descriptor says %d", what, len(raw), b.Size)
 	}
-	return raw, verify(what, raw, b.Digest)
+	return raw, Verify(what, raw, b.Digest)
 }
 
 // blobPath is where a layout keeps a checked digest: image-layout.md.

@@ -42,7 +42,7 @@ func Parse(s string) (Reference, error) {
 func parseName(s string) (r Reference, err error) {
 	name, digest, hasDigest := strings.Cut(s, "@")
 	if hasDigest {
-		if err := checkDigest(digest); err != nil {
+		if err := CheckDigest(digest); err != nil {
 			return r, err
 		}
 		r.Digest = digest
