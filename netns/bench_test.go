@@ -21,7 +21,7 @@ func BenchmarkApplyRelease(b *testing.B) {
 			var decide, apply, release time.Duration
 			for i := range b.N {
 				cmd := container(b, "x")
-				id := fmt.Sprintf("%016x", hash(fmt.Sprint(i)))
+				id := fmt.Sprintf("%08x%08x", hash(fmt.Sprint(i)), i)
 				t0 := time.Now()
 				p, err := Decide(root, Request{ID: id, Ports: list})
 				t1 := time.Now()

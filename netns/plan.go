@@ -3,6 +3,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"net"
 	"net/netip"
@@ -42,7 +43,9 @@ func HostLink(id string) string {
 	if len(id) >= 10 && strings.Trim(id[:10], "0123456789abcdef") == "" {
 		return "vb" + id[:10]
 	}
-	return fmt.Sprintf("vb%08x%02x", hash(id), len(id)&0xff)
+	h := fnv.New64a()
+	h.Write([]byte(id)) // never fails
+	return fmt.Sprintf("vb%010x", h.Sum64()>>24)
 }
 
 // Decide chooses everything and reserves it: an address by a lease below
