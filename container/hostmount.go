@@ -12,7 +12,7 @@ import (
 )
 
 // Mount shows the container's root file system on the host and returns the
-// path. It stays until Unmount; Remove refuses as long. A running container's
+// path. It stays until Unmount or Remove. A running container's
 // is the same files: what is written on one side is seen on the other.
 func (c *Container) Mount() (string, error) {
 	unlock, err := c.lock()

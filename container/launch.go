@@ -22,13 +22,14 @@ type stdio struct {
 
 // running is a started container in the process that watches it.
 type running struct {
-	c    *Container
-	proc *runtime.Process
-	st   State
-	in   *os.File // our end of stdin: nil without -i, the terminal with -t
-	out  *os.File // of stdout, or the terminal
-	err  *os.File // of stderr, nil with a terminal
-	log  *logFile
+	c     *Container
+	first bool // never started before
+	proc  *runtime.Process
+	st    State
+	in    *os.File // our end of stdin: nil without -i, the terminal with -t
+	out   *os.File // of stdout, or the terminal
+	err   *os.File // of stderr, nil with a terminal
+	log   *logFile
 }
 
 // launch starts the container: network, files, cgroup, process, state. When it
@@ -48,12 +49,12 @@ func (c *Container) launch(ctx context.Context, s stdio) (*running, error) {
 			return nil, err
 		}
 	}
-	r := &running{c: c, log: &logFile{path: c.logPath()}, st: State{RestartCount: old.RestartCount}}
+	r := &running{c: c, first: old.Status == Created && old.FinishedAt.IsZero(), log: &logFile{path: c.logPath()}, st: State{RestartCount: old.RestartCount}}
 	if err := r.start(ctx, s); err != nil {
 		err = errors.Join(err, c.release())
 		if !c.Options.Remove {
 			c.writeState(State{Status: old.Status, ExitCode: StartCode(err), Error: err.Error(),
-				StartedAt: old.StartedAt, FinishedAt: time.Now().UTC(), RestartCount: old.RestartCount})
+				StartedAt: old.StartedAt, FinishedAt: time.Now().UTC(), RestartCount: old.RestartCount}, false)
 		}
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func (r *running) started() error {
 	st.StartTicks, _ = procStart(st.Pid)
 	st.MonitorTicks, _ = procStart(st.Monitor)
 	st.StartedAt = time.Now().UTC()
-	if err := r.c.writeState(*st); err != nil {
+	if err := r.c.writeState(*st, r.first); err != nil {
 		return errors.Join(fmt.Errorf("write the state of container %s: %w", r.c.Name, err),
 			unix.Kill(st.Pid, unix.SIGKILL), closeAll(r.in, r.out, r.err))
 	}
@@ -215,7 +216,7 @@ func (r *running) finish(exit runtime.Exit, again bool) error {
 		c.last, c.gone = &r.st, true
 		return errors.Join(append(errs, c.remove(true))...)
 	}
-	errs = append(errs, c.writeState(r.st), c.release())
+	errs = append(errs, c.writeState(r.st, false), c.release())
 	return errors.Join(errs...)
 }
 

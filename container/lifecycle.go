@@ -151,7 +151,7 @@ func (c *Container) setPaused(on bool) error {
 		return fmt.Errorf("%s container %s: %w", verb, c.Name, err)
 	}
 	st.Status = to
-	if err := c.writeState(st); err != nil {
+	if err := c.writeState(st, false); err != nil {
 		return fmt.Errorf("%s container %s: %w", verb, c.Name, err)
 	}
 	c.last = nil
@@ -180,7 +180,7 @@ func (c *Container) Rename(name string) error {
 		return err
 	}
 	defer unlock()
-	if err := c.store.claimName(name, c.ID); err != nil {
+	if err := c.store.claimName(name, c.dir+"/config.json"); err != nil {
 		return fmt.Errorf("rename container %s: %w", c.Name, err)
 	}
 	old := c.Name

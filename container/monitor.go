@@ -252,7 +252,7 @@ func (c *Container) backOff(d time.Duration) bool {
 		if st.StopRequested {
 			if unlock, err := c.lock(); err == nil {
 				st.Status = Exited
-				c.writeState(st)
+				c.writeState(st, false)
 				unlock()
 			}
 			return false

@@ -3,6 +3,7 @@ package container
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -32,16 +33,46 @@ func checkName(kind, s string) error {
 	return nil
 }
 
-// claimName makes names/NAME point to id: symlink(2) fails if it is there, so
-// the kernel decides between two that want the same name. A link whose
-// container is gone and not being made is left of a killed process and replaced.
-func (s *Store) claimName(name, id string) error {
-	err := unix.Symlink(id, s.link(name))
+// A name is a hard link to its container's config.json, which begins with the
+// id and never changes there: link(2) fails if the name is taken, so the kernel
+// decides between two that want it. A link rather than a file or a symbolic
+// link, since making an inode is what costs most in making a container.
+
+// owner is the id that a name stands for, "" if nobody has it.
+func (s *Store) owner(name string) string {
+	f, err := os.Open(s.link(name))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	return idIn(f)
+}
+
+// idPrefix is how a record begins; 64 digits and a quote follow.
+const idPrefix = `{"ID":"`
+
+func idIn(f *os.File) string {
+	var b [len(idPrefix) + 64]byte
+	if n, err := f.ReadAt(b[:], 0); n < len(b) || err != nil && err != io.EOF {
+		return ""
+	}
+	id := string(b[len(idPrefix):])
+	if string(b[:len(idPrefix)]) != idPrefix || !isID(id) {
+		return ""
+	}
+	return id
+}
+
+// claimName gives the name to the container whose record is the file config.
+// A link whose container is gone and not being made is left of a killed
+// process and replaced.
+func (s *Store) claimName(name, config string) error {
+	err := unix.Link(config, s.link(name))
 	if err == unix.ENOENT {
 		if err := os.MkdirAll(s.namesDir(), 0o711); err != nil {
 			return fmt.Errorf("take the name %s: %w", name, err)
 		}
-		err = unix.Symlink(id, s.link(name))
+		err = unix.Link(config, s.link(name))
 	}
 	if err == nil {
 		return nil
@@ -55,14 +86,13 @@ func (s *Store) claimName(name, id string) error {
 		return fmt.Errorf("take the name %s: %w", name, err)
 	}
 	defer l.Close()
-	owner, err := os.Readlink(s.link(name))
-	if err == nil && s.exists(owner) {
+	if owner := s.owner(name); s.exists(owner) {
 		return fmt.Errorf("the container name %q is %w by container %s", name, ErrInUse, short(owner))
 	}
 	if err := os.Remove(s.link(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("take the name %s: %w", name, err)
 	}
-	if err := unix.Symlink(id, s.link(name)); err != nil {
+	if err := unix.Link(config, s.link(name)); err != nil {
 		return fmt.Errorf("the container name %q is %w", name, ErrInUse)
 	}
 	return nil
@@ -93,7 +123,7 @@ func (s *Store) freeName(name, id string) {
 	if name == "" {
 		return
 	}
-	if owner, err := os.Readlink(s.link(name)); err == nil && owner == id {
+	if s.owner(name) == id {
 		os.Remove(s.link(name))
 	}
 }

@@ -89,7 +89,7 @@ func (c *Container) requestStop() error {
 		return nil
 	}
 	st.StopRequested = true
-	if err := c.writeState(st); err != nil {
+	if err := c.writeState(st, false); err != nil {
 		return fmt.Errorf("write the state of container %s: %w", c.Name, err)
 	}
 	c.last = nil
@@ -99,6 +99,10 @@ func (c *Container) requestStop() error {
 // remove deletes all there is of the container, holding its lock. The folder
 // goes out of sight first, under a name that tells sweep what is left to do.
 func (c *Container) remove(volumes bool) error {
+	// a mount left by Mount would be walked into
+	if err := c.unmount(); err != nil {
+		return err
+	}
 	gone := c.store.dir(".rm-" + c.ID)
 	if err := os.Rename(c.dir, gone); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -199,7 +203,7 @@ func (s *Store) Prune() ([]string, error) {
 			if unlock, err := c.lock(); err == nil {
 				if cur := c.State(); cur.Status == Exited {
 					if c.readState().Status != Exited {
-						errs = append(errs, c.writeState(cur))
+						errs = append(errs, c.writeState(cur, false))
 					}
 					errs = append(errs, c.release())
 				}
@@ -208,7 +212,7 @@ func (s *Store) Prune() ([]string, error) {
 		}
 	}
 	for _, name := range dirNames(s.namesDir()) {
-		if id, err := os.Readlink(s.link(name)); err == nil && !s.exists(id) {
+		if id := s.owner(name); id != "" && !s.exists(id) {
 			s.freeName(name, id)
 		}
 	}

@@ -15,17 +15,22 @@ import (
 func (c *Container) readState() State {
 	st := State{Status: Created}
 	b, err := os.ReadFile(c.dir + "/state.json")
-	if err == nil && json.Unmarshal(b, &st) != nil {
+	if err == nil && len(b) > 0 && json.Unmarshal(b, &st) != nil {
 		st = State{Status: Exited, ExitCode: 255, Error: "state.json cannot be read"}
 	}
 	return st
 }
 
-func (c *Container) writeState(st State) error {
+func (c *Container) writeState(st State, first bool) error {
 	c.last = &st
 	b, err := appendJSON(nil, reflect.ValueOf(&st).Elem())
 	if err != nil {
 		return err
+	}
+	if first {
+		// nobody reads what is not there yet, and one write of less than a page
+		// is seen whole or, by the file's size, not at all
+		return os.WriteFile(c.dir+"/state.json", b, 0o600)
 	}
 	return replaceFile(c.dir+"/state.json", b)
 }

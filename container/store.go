@@ -38,7 +38,7 @@ var (
 //	containers/ID/     config.json state.json upper work log.json hosts …
 //	containers/.new-ID a container that is being made, locked by its maker
 //	containers/.rm-ID  one that is being removed, locked by its remover
-//	names/NAME         symbolic link whose target is the ID
+//	names/NAME         another link of the config.json
 //	volumes/NAME/      _data volume.json
 //
 // Every change is one rename, link or mkdir, so the kernel decides who was
@@ -108,7 +108,7 @@ func (s *Store) Lookup(nameOrID string) (*Container, error) {
 		}
 	}
 	if validName(ref) {
-		if id, err := os.Readlink(s.link(ref)); err == nil {
+		if id := s.owner(ref); id != "" {
 			if c, err := s.load(id); err == nil || !errors.Is(err, fs.ErrNotExist) {
 				return c, err
 			}

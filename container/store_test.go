@@ -21,10 +21,25 @@ func addContainer(t *testing.T, s *Store, id, name string) *Container {
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(c.save(), s.claimName(name, id)); err != nil {
+	if err := c.save(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.claimName(name, c.dir+"/config.json"); err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// record writes the beginning of one, as Create does.
+func record(t *testing.T, dir, id string) string {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(dir+"/config.json", []byte(idPrefix+id), 0o600); err != nil {
+		t.Error(err)
+	}
+	return dir + "/config.json"
 }
 
 func TestNames(t *testing.T) {
@@ -75,7 +90,7 @@ func TestNameIsTakenOnce(t *testing.T) {
 	for range 20 {
 		wg.Go(func() {
 			id, _ := newID()
-			if os.MkdirAll(s.dir(id), 0o755) == nil && s.claimName("one", id) == nil {
+			if s.claimName("one", record(t, s.dir(id), id)) == nil {
 				won <- id
 			}
 		})
@@ -88,8 +103,7 @@ func TestNameIsTakenOnce(t *testing.T) {
 	// of a killed process: no container, nobody making it
 	os.RemoveAll(s.dir(<-won))
 	id, _ := newID()
-	os.MkdirAll(s.dir(id), 0o755)
-	if err := s.claimName("one", id); err != nil {
+	if err := s.claimName("one", record(t, s.dir(id), id)); err != nil {
 		t.Error(err)
 	}
 }
@@ -104,12 +118,12 @@ func TestStateOfDeadProcess(t *testing.T) {
 		t.Fatal("no start time of this process")
 	}
 	live := State{Status: Running, Pid: os.Getpid(), StartTicks: ticks, Boot: bootID()}
-	c.writeState(live)
+	c.writeState(live, false)
 	if st := c.State(); st.Status != Running {
 		t.Error(st)
 	}
 	live.StartTicks++ // the number is another process's now
-	c.writeState(live)
+	c.writeState(live, false)
 	if st := c.State(); st.Status != Exited || st.ExitCode != 255 || st.FinishedAt.IsZero() {
 		t.Error(st)
 	}
@@ -120,7 +134,7 @@ func TestSweepLeavesTheLiving(t *testing.T) {
 	dead, live := strings.Repeat("d", 64), strings.Repeat("e", 64)
 	for _, id := range []string{dead, live} {
 		os.MkdirAll(s.dir(".new-"+id)+"/upper/x", 0o755)
-		if err := s.claimName("n-"+id[:2], id); err != nil {
+		if err := s.claimName("n-"+id[:2], record(t, s.dir(".new-"+id), id)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -133,7 +147,7 @@ func TestSweepLeavesTheLiving(t *testing.T) {
 	if _, err := os.Stat(s.dir(".new-" + dead)); err == nil {
 		t.Error("a leftover is still there")
 	}
-	if _, err := os.Readlink(s.link("n-dd")); err == nil {
+	if _, err := os.Lstat(s.link("n-dd")); err == nil {
 		t.Error("its name is still there")
 	}
 	if _, err := os.Stat(s.dir(".new-" + live)); err != nil {
