@@ -23,33 +23,66 @@ import (
 // name and writes the record. The container keeps locked in this process until
 // it runs, so that nobody takes it for a leftover. img is nil with @host.
 func (s *Store) Create(img *image.Image, o Options) (*Container, error) {
-	id, err := newID()
+	c, img, root, err := s.begin(img, o)
 	if err != nil {
 		return nil, err
+	}
+	defer root.close()
+	if err := c.stage(img, root); err != nil {
+		return nil, fmt.Errorf("create container: %w", err)
+	}
+	return c, nil
+}
+
+// Draft decides as Create does and writes nothing: for explain. The container
+// is good for Spec, Plan and NetworkPlan only.
+func (s *Store) Draft(img *image.Image, o Options) (*Container, error) {
+	c, img, root, err := s.begin(img, o)
+	if err != nil {
+		return nil, err
+	}
+	defer root.close()
+	c.Name = first(o.Name, inventName(c.ID, 0))
+	wishes, err := s.mountWishes(&c.Options, img.Config.Volumes)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range wishes {
+		if w.Type == "volume" {
+			w.Source = s.volumeDir(first(w.Name, "NEW")) + "/_data"
+		}
+		c.Mounts = append(c.Mounts, w.MountPoint)
+	}
+	_, err = c.prepare()
+	return c, err
+}
+
+// begin makes the record; the caller closes the layers.
+func (s *Store) begin(img *image.Image, o Options) (*Container, *image.Image, *lazyLayers, error) {
+	id, err := newID()
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	c := &Container{store: s, dir: s.dir(id)}
 	c.ID, c.Created, c.Options = id, time.Now().UTC(), o
 	if o.Name != "" {
 		if err := checkName("container", o.Name); err != nil {
-			return nil, err
+			return nil, nil, nil, err
 		}
 	}
 	if img == nil {
 		if o.Image != HostImage {
-			return nil, errors.New("create container: no image given")
+			return nil, nil, nil, errors.New("create container: no image given")
 		}
 		img = &image.Image{Config: image.Config{Cmd: []string{"sh"}}}
 		c.Lower = []string{"/"}
 	}
 	root := &lazyLayers{}
-	defer root.close()
 	if err := c.decide(img, root); err != nil {
-		return nil, err
+		root.close()
+		return nil, nil, nil, err
 	}
-	if err := c.stage(img, root); err != nil {
-		return nil, fmt.Errorf("create container: %w", err)
-	}
-	return c, nil
+	return c, img, root, nil
 }
 
 // decide fills the record from the image and the options; it writes nothing.

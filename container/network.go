@@ -22,13 +22,9 @@ func (c *Container) network() (func(pid int) error, Network, error) {
 	case !ownNetwork(o.Network):
 		return nil, n, nil
 	}
-	req := netns.Request{ID: c.ID, Ports: c.Ports}
-	if o.MAC != "" {
-		mac, err := net.ParseMAC(o.MAC)
-		if err != nil {
-			return nil, n, fmt.Errorf("--mac-address: %w", err)
-		}
-		req.MAC = mac
+	req, err := c.networkRequest()
+	if err != nil {
+		return nil, n, err
 	}
 	p, err := netns.Decide(c.store.Root, req)
 	if err != nil {
@@ -37,6 +33,31 @@ func (c *Container) network() (func(pid int) error, Network, error) {
 	n = Network{IP: p.Addr.Addr(), Bits: p.Addr.Bits(), Gateway: p.Bridge.Gateway,
 		MAC: p.MAC.String(), Bridge: p.Bridge.Name, Ports: p.Ports}
 	return p.Apply, n, nil
+}
+
+func (c *Container) networkRequest() (netns.Request, error) {
+	req := netns.Request{ID: c.ID, Ports: c.Ports}
+	if c.Options.MAC != "" {
+		mac, err := net.ParseMAC(c.Options.MAC)
+		if err != nil {
+			return req, fmt.Errorf("--mac-address: %w", err)
+		}
+		req.MAC = mac
+	}
+	return req, nil
+}
+
+// NetworkPlan is what a start now would do to the network, for explain; nil
+// for a container that gets none of its own. Nothing is reserved.
+func (c *Container) NetworkPlan() (*netns.Plan, error) {
+	if c.Options.Network != "bridge" {
+		return nil, nil
+	}
+	req, err := c.networkRequest()
+	if err != nil {
+		return nil, err
+	}
+	return netns.Explain(c.store.Root, req)
 }
 
 func (c *Container) releaseNetwork() error {
