@@ -116,7 +116,8 @@ func (c *Container) talk(ctx context.Context, conn *os.File, s IO) (int, error) 
 		sigs.forward(st.Pid)
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	code, err := receive(conn, s)
+	st := State{Status: Exited}
+	err = receive(conn, s, &st)
 	select {
 	case <-detached:
 		return 0, ErrDetached
@@ -124,12 +125,12 @@ func (c *Container) talk(ctx context.Context, conn *os.File, s IO) (int, error) 
 	}
 	if err == nil {
 		if _, gone := c.store.load(c.ID); gone != nil {
-			c.gone, c.last = true, &State{Status: Exited, ExitCode: code}
+			c.gone, c.last = true, &st
 		}
-		return code, nil
+		return st.ExitCode, nil
 	}
 	if ctx.Err() != nil {
-		return code, ctx.Err()
+		return 125, ctx.Err()
 	}
 	return c.Wait(ctx) // the monitor is gone
 }
@@ -155,13 +156,13 @@ func sendInput(w *frameWriter, from io.Reader, keys *detachKeys) bool {
 	}
 }
 
-// receive copies output until the exit code comes.
-func receive(conn io.Reader, s IO) (int, error) {
+// receive copies output until the end of the container comes.
+func receive(conn io.Reader, s IO, end *State) error {
 	var buf []byte
 	for {
 		t, p, err := readFrame(conn, &buf)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		var to io.Writer
 		switch t {
@@ -170,13 +171,14 @@ func receive(conn io.Reader, s IO) (int, error) {
 		case frameStderr:
 			to = s.Stderr
 		case frameExit:
-			if len(p) == 4 {
-				return int(binary.BigEndian.Uint32(p)), nil
+			if len(p) == 5 {
+				end.ExitCode, end.OOMKilled = int(binary.BigEndian.Uint32(p)), p[4] == 1
+				return nil
 			}
 		}
 		if to != nil {
 			if _, err := to.Write(p); err != nil {
-				return 0, err
+				return err
 			}
 		}
 	}

@@ -15,7 +15,7 @@ const (
 	frameStdout frame = 'o'
 	frameStderr frame = 'e'
 	frameResize frame = 'r' // rows and columns, 2 bytes each
-	frameExit   frame = 'x' // the exit code, 4 bytes; the last frame
+	frameExit   frame = 'x' // the exit code, 4 bytes, and 1 after an OOM kill; the last frame
 )
 
 // maxFrame bounds what a reader takes into memory.

@@ -199,7 +199,7 @@ func (h *hub) pause() {
 }
 
 // end tells all clients the exit code and closes the socket.
-func (h *hub) end(code int) error {
+func (h *hub) end(code int, oom bool) error {
 	var errs []error
 	if h.listener >= 0 {
 		os.Remove(h.path)
@@ -207,8 +207,12 @@ func (h *hub) end(code int) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	last := append(binary.BigEndian.AppendUint32(nil, uint32(code)), 0)
+	if oom {
+		last[4] = 1
+	}
 	for c := range h.clients {
-		errs = append(errs, c.w.send(frameExit, binary.BigEndian.AppendUint32(nil, uint32(code))))
+		errs = append(errs, c.w.send(frameExit, last))
 	}
 	return errors.Join(errs...)
 }

@@ -245,8 +245,13 @@ func StartCode(err error) int {
 	return 125
 }
 
-// Plan is what a start now would do, for explain. It takes no lease and makes no cgroup.
+// Plan is what a start now would do, for explain. It takes no lease and makes
+// no cgroup; the files to be mounted must be there, so they are written, without
+// an address.
 func (c *Container) Plan() (*runtime.Plan, error) {
+	if err := c.writeNetworkFiles(Network{}); err != nil {
+		return nil, err
+	}
 	cfg, err := c.config(nil)
 	if err != nil {
 		return nil, err

@@ -145,7 +145,7 @@ func Monitor(root, id string) int {
 	}
 	signal.Notify(m.stop, unix.SIGTERM)
 	code, err := m.loop(tell)
-	m.hub.end(code)
+	m.hub.end(code, c.last != nil && c.last.OOMKilled)
 	if err != nil {
 		return 1
 	}
