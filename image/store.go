@@ -198,3 +198,18 @@ func (s *Store) Tag(src, dst string) error {
 		return nil
 	})
 }
+
+// AddDigest notes that a registry knows the image as REPO@DIGEST.
+func (s *Store) AddDigest(id, name string) error {
+	r, err := Parse(name)
+	if err != nil {
+		return err
+	}
+	return s.editNames(func(n *nameIndex) error {
+		if _, err := os.Lstat(s.record(id)); err != nil {
+			return fmt.Errorf("%w: %s", ErrNotFound, id)
+		}
+		n.set(r.String(), id)
+		return nil
+	})
+}
