@@ -121,4 +121,10 @@ func pruneCgroups(s *Store) error {
 	return errors.Join(errs...)
 }
 
-func cpuLimits(o *Options, l *cgroups.Limits) error { return nil }
+// Stats is what the container uses now.
+func (c *Container) Stats() (*cgroups.Stats, error) {
+	if st := c.State(); st.Status != Running && st.Status != Paused {
+		return nil, fmt.Errorf("container %s %w", c.Name, ErrNotRunning)
+	}
+	return cgroups.Read(c.cgroupDir())
+}

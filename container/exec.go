@@ -103,6 +103,10 @@ func (c *Container) execProcess(o *ExecOptions) (*specs.Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	limits, err := rlimits(c.Options.Ulimits)
+	if err != nil {
+		return nil, err
+	}
 	pc := processCaps(caps, id.UID)
 	if o.Privileged {
 		pc = processCaps(bound, 0)
@@ -110,7 +114,7 @@ func (c *Container) execProcess(o *ExecOptions) (*specs.Process, error) {
 	return &specs.Process{
 		Terminal: o.TTY && !o.Detach, Args: o.Args, Env: e, Cwd: cwd, Capabilities: pc,
 		User:            specs.User{UID: id.UID, GID: id.GID, AdditionalGids: id.Groups},
-		NoNewPrivileges: sec.noNewPrivs, OOMScoreAdj: c.Options.OOMScoreAdj,
+		NoNewPrivileges: sec.noNewPrivs, OOMScoreAdj: c.Options.OOMScoreAdj, Rlimits: limits,
 	}, nil
 }
 

@@ -64,6 +64,28 @@ func memoryLimits(o *Options, l *cgroups.Limits) error {
 	return nil
 }
 
+// cpuLimits: --cpus is a quota in the usual period; the cpuset is checked by
+// the kernel when it is written.
+func cpuLimits(o *Options, l *cgroups.Limits) error {
+	if o.CPUs != 0 {
+		if o.CPUQuota != 0 || o.CPUPeriod != 0 {
+			return errors.New("conflicting options: --cpus with --cpu-quota or --cpu-period")
+		}
+		if o.CPUs < 0.01 {
+			return fmt.Errorf("--cpus %g is too small, at least 0.01 is needed", o.CPUs)
+		}
+		l.CPUPeriod = 100000
+		l.CPUQuota = int64(o.CPUs*100000 + 0.5)
+	} else {
+		l.CPUPeriod, l.CPUQuota = o.CPUPeriod, o.CPUQuota
+	}
+	if o.CPUShares != 0 {
+		l.CPUWeight = weightOf(o.CPUShares)
+	}
+	l.CPUs, l.Mems = o.CpusetCPUs, o.CpusetMems
+	return nil
+}
+
 // weightOf maps --cpu-shares 2..262144 onto cpu.weight 1..10000 as runc does.
 func weightOf(shares uint64) uint64 {
 	shares = min(max(shares, 2), 262144)

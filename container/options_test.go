@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/image"
 )
 
@@ -283,5 +284,36 @@ func TestDetachKeys(t *testing.T) {
 	}
 	if _, err := parseDetachKeys("ctrl-"); err == nil {
 		t.Error("no error for ctrl-")
+	}
+}
+
+func TestLimits(t *testing.T) {
+	i := func(n int64) *int64 { return &n }
+	for name, tc := range map[string]struct {
+		o    Options
+		want cgroups.Limits
+	}{
+		"memory":    {Options{Memory: 64 << 20}, cgroups.Limits{MemoryMax: i(64 << 20), MemorySwapMax: i(64 << 20)}},
+		"swap":      {Options{Memory: 64 << 20, MemorySwap: i(96 << 20), MemoryReservation: 32 << 20}, cgroups.Limits{MemoryMax: i(64 << 20), MemorySwapMax: i(32 << 20), MemoryLow: i(32 << 20)}},
+		"no swap":   {Options{Memory: 64 << 20, MemorySwap: i(64 << 20)}, cgroups.Limits{MemoryMax: i(64 << 20), MemorySwapMax: i(0)}},
+		"free swap": {Options{Memory: 64 << 20, MemorySwap: i(-1)}, cgroups.Limits{MemoryMax: i(64 << 20), MemorySwapMax: i(-1)}},
+		"cpus":      {Options{CPUs: 0.2, CPUShares: 1024}, cgroups.Limits{CPUQuota: 20000, CPUPeriod: 100000, CPUWeight: 39}},
+		"quota":     {Options{CPUQuota: 5000, CPUPeriod: 50000, CpusetCPUs: "0"}, cgroups.Limits{CPUQuota: 5000, CPUPeriod: 50000, CPUs: "0"}},
+		"pids":      {Options{PidsLimit: i(20)}, cgroups.Limits{PidsMax: i(20)}},
+		"no pids":   {Options{PidsLimit: i(-1)}, cgroups.Limits{}},
+		"blkio":     {Options{BlkioWeight: 500}, cgroups.Limits{Unified: map[string]string{"io.weight": "4950"}}},
+	} {
+		got, err := limits(&tc.o)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if d := cmp.Diff(tc.want, got); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	for _, o := range []Options{{Memory: 1000}, {Memory: -5}, {MemorySwap: i(1 << 30)}, {Memory: 64 << 20, MemorySwap: i(1 << 20)},
+		{CPUs: 1, CPUQuota: 5}, {CPUs: -1}, {BlkioWeight: 5}, {Memory: 64 << 20, MemoryReservation: 65 << 20}} {
+		if got, err := limits(&o); err == nil {
+			t.Errorf("%+v: no error, got %+v", o, got)
+		}
 	}
 }
