@@ -27,7 +27,7 @@ func Parse(s string) (Reference, error) {
 	for _, t := range [...]string{"oci-archive", "docker-archive", "oci"} {
 		if p, ok := strings.CutPrefix(s, t+":"); ok {
 			if p == "" {
-				return Reference{}, fmt.Errorf("%w %q: no path after %s:", ErrReference, s, t)
+				return Reference{}, fmt.Errorf("%w %q: want %s:PATH[:TAG]", ErrReference, s, t)
 			}
 			return Reference{Transport: t, Path: p}, nil
 		}

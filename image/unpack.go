@@ -140,7 +140,7 @@ func inside(name string) (string, error) {
 	}
 	clean := path.Clean(strings.TrimLeft(name, "/"))
 	if clean == ".." || strings.HasPrefix(clean, "../") {
-		return "", errors.New("name leaves the layer by ..")
+		return "", errors.New("name leaves the layer by .. in it")
 	}
 	if clean == "." {
 		clean = ""
