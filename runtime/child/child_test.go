@@ -25,7 +25,7 @@ func TestLayoutMatchesAssembly(t *testing.T) {
 		"op_hole": unsafe.Offsetof(op{}.hole), "op_refs": unsafe.Offsetof(op{}.refs), "op_flags": unsafe.Offsetof(op{}.flags),
 		"op_may": unsafe.Offsetof(op{}.may), "op_skip": unsafe.Offsetof(op{}.skip), "op_result": unsafe.Offsetof(op{}.result),
 		"op_tick": unsafe.Offsetof(op{}.tick), "op_size": unsafe.Sizeof(op{}),
-		"flag_nonzero": flagNonZero, "flag_exit_parent": flagExitParent,
+		"flag_nonzero": flagNonZero, "flag_reap": flagReap, "header_status": unsafe.Offsetof(header{}.status), "header_all": unsafe.Offsetof(header{}.all),
 	}
 	for _, line := range strings.Split(string(b), "\n") {
 		f := strings.Fields(line)
@@ -57,7 +57,7 @@ func run(t *testing.T, plan *step.Plan) (unix.WaitStatus, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	defer closeProcess(p)
 	started := p.Started()
 	var ws unix.WaitStatus
 	if _, err := unix.Wait4(p.Pid, &ws, 0, nil); err != nil {
@@ -126,7 +126,7 @@ func TestReaderOfClosedPipeEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	defer closeProcess(p)
 	unix.Close(pipe[1])
 	defer unix.Close(pipe[0])
 	if err := p.Started(); !errors.Is(err, unix.EPIPE) {
@@ -152,7 +152,7 @@ func TestBinaryIsHidden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	defer closeProcess(p)
 	exe := waitExe(p.Pid)
 	if !strings.Contains(exe, "memfd:berth") {
 		t.Errorf("/proc/PID/exe is %s", exe)
@@ -182,4 +182,9 @@ func waitExe(pid int) (exe string) {
 		unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil)
 	}
 	return exe
+}
+
+func closeProcess(p *Process) {
+	p.Release()
+	p.Pidfd.Close()
 }

@@ -4,6 +4,10 @@
 #include "layout.h"
 
 #define NR_write 1
+#define NR_close 3
+#define NR_wait4 61
+#define NR_kill 62
+#define NR_rt_sigtimedwait 128
 #define NR_exit_group 231
 
 // func clone(args, size, code, header uintptr) (pid, errno uintptr)
@@ -89,10 +93,10 @@ a6:
 	MOVQ $-32, BX // EPIPE
 	JMP  fatal
 notread:
-	TESTL $flag_exit_parent, R14
+	TESTL $flag_reap, R14
 	JZ   store
 	TESTQ BX, BX
-	JNZ  done
+	JNZ  reaper
 store:
 	MOVQ op_save(R13), AX
 	TESTQ AX, AX
@@ -135,8 +139,49 @@ tolerated:
 	IMULQ $op_size, AX
 	ADDQ AX, R13
 	JMP  advance
-done:
-	MOVQ $0, DI
+
+// The reaper: BX is the child. Signals are taken one by one; each but SIGCHLD
+// goes to the child.
+reaper:
+	MOVQ header_errfd(R12), DI // only the child tells errors
+	MOVQ $NR_close, AX
+	SYSCALL
+take:
+	LEAQ header_all(R12), DI
+	XORL SI, SI
+	XORL DX, DX
+	MOVQ $8, R10
+	MOVQ $NR_rt_sigtimedwait, AX
+	SYSCALL
+	TESTQ AX, AX
+	JLE  take
+	CMPQ AX, $17 // SIGCHLD
+	JEQ  reap
+	MOVQ BX, DI
+	MOVQ AX, SI
+	MOVQ $NR_kill, AX
+	SYSCALL
+	JMP  take
+reap:
+	MOVQ $-1, DI
+	LEAQ header_status(R12), SI
+	MOVQ $1, DX // WNOHANG
+	XORL R10, R10
+	MOVQ $NR_wait4, AX
+	SYSCALL
+	TESTQ AX, AX
+	JLE  take
+	CMPQ AX, BX
+	JNE  reap
+	MOVL header_status(R12), AX
+	MOVL AX, DI
+	SHRL $8, DI
+	ANDL $0xff, DI
+	ANDL $0x7f, AX
+	JZ   leave
+	ADDL $128, AX
+	MOVL AX, DI
+leave:
 	MOVQ $NR_exit_group, AX
 	SYSCALL
 	INT  $3

@@ -4,6 +4,10 @@
 #include "layout.h"
 
 #define NR_write 64
+#define NR_close 57
+#define NR_wait4 260
+#define NR_kill 129
+#define NR_rt_sigtimedwait 137
 #define NR_exit_group 94
 
 // func clone(args, size, code, header uintptr) (pid, errno uintptr)
@@ -78,7 +82,7 @@ a6:
 	B    fatal
 notread:
 	TBZ  $1, R21, store
-	CBNZ R0, done
+	CBNZ R0, reaper
 store:
 	MOVD op_save(R20), R9
 	CBZ  R9, advance
@@ -120,8 +124,48 @@ tolerated:
 	MUL  R10, R9, R9
 	ADD  R9, R20
 	B    advance
-done:
-	MOVD ZR, R0
+
+// The reaper: R22 is the child. Signals are taken one by one; each but SIGCHLD
+// goes to the child.
+reaper:
+	MOVD R0, R22
+	MOVD header_errfd(R19), R0 // only the child tells errors
+	MOVD $NR_close, R8
+	SVC
+take:
+	ADD  $header_all, R19, R0
+	MOVD ZR, R1
+	MOVD ZR, R2
+	MOVD $8, R3
+	MOVD $NR_rt_sigtimedwait, R8
+	SVC
+	CMP  $0, R0
+	BLE  take
+	CMP  $17, R0 // SIGCHLD
+	BEQ  reap
+	MOVD R0, R1
+	MOVD R22, R0
+	MOVD $NR_kill, R8
+	SVC
+	B    take
+reap:
+	MOVD $-1, R0
+	ADD  $header_status, R19, R1
+	MOVD $1, R2 // WNOHANG
+	MOVD ZR, R3
+	MOVD $NR_wait4, R8
+	SVC
+	CMP  $0, R0
+	BLE  take
+	CMP  R22, R0
+	BNE  reap
+	MOVWU header_status(R19), R9
+	LSR  $8, R9, R0
+	AND  $0xff, R0, R0
+	ANDS $0x7f, R9, R9
+	BEQ  leave
+	ADD  $128, R9, R0
+leave:
 	MOVD $NR_exit_group, R8
 	SVC
 	BRK

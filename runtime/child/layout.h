@@ -3,6 +3,8 @@
 #define header_ops 0
 #define header_errfd 8
 #define header_report 16
+#define header_status 24
+#define header_all 32
 
 #define op_nr 0
 #define op_args 8
@@ -17,4 +19,4 @@
 #define op_size 112
 
 #define flag_nonzero 1
-#define flag_exit_parent 2
+#define flag_reap 2

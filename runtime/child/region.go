@@ -15,6 +15,8 @@ type header struct {
 	ops    uint64 // address of the first op
 	errfd  uint64 // where an error is told
 	report [2]uint32
+	status uint64 // the reaper's: of wait4
+	all    uint64 // the reaper's: the set of all signals
 }
 
 // op is one system call as the interpreter reads it. Offsets: layout.h.
@@ -32,8 +34,8 @@ type op struct {
 }
 
 const (
-	flagNonZero    = 1
-	flagExitParent = 2
+	flagNonZero = 1
+	flagReap    = 2
 
 	codeSize   = 1024 // at least the interpreter's text
 	headerSize = int(unsafe.Sizeof(header{}))
@@ -75,6 +77,7 @@ func newRegion(calls []step.Call, errfd int) (*region, error) {
 		holes: map[*step.Result]int{},
 	}
 	binary.NativeEndian.PutUint64(l.data[8:], uint64(errfd))
+	binary.NativeEndian.PutUint64(l.data[unsafe.Offsetof(header{}.all):], ^uint64(0))
 	l.fixups = append(l.fixups, fixup{0, step.Nowhere, uint64(headerSize)})
 	for i := range calls {
 		if err := l.call(headerSize+i*opSize, &calls[i]); err != nil {
@@ -117,8 +120,8 @@ func (l *layout) call(at int, c *step.Call) error {
 	if c.NonZero {
 		flags |= flagNonZero
 	}
-	if c.ExitParent {
-		flags |= flagExitParent
+	if c.Reap {
+		flags |= flagReap
 	}
 	ne := binary.NativeEndian
 	ne.PutUint32(l.data[at+int(unsafe.Offsetof(op{}.refs)):], refs)

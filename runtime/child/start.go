@@ -16,6 +16,9 @@ import (
 	"github.com/berth-run/berth/runtime/step"
 )
 
+// lowestFD is the least number of the error pipe in the child.
+const lowestFD = 16
+
 // Options is what Start needs beside the plan.
 type Options struct {
 	Cgroup *os.File // directory of the cgroup to begin in, nil: the caller's (Linux 5.7)
@@ -65,10 +68,17 @@ func Start(plan *step.Plan, o Options) (*Process, error) {
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("pipe for errors: %w", err)
 	}
-	defer unix.Close(pipe[1]) // the child has its own
+	// The child's end lies above the numbers that steps may tread on.
+	errfd, err := unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD_CLOEXEC, lowestFD)
+	unix.Close(pipe[1])
+	if err != nil {
+		unix.Close(pipe[0])
+		return nil, fmt.Errorf("pipe for errors: %w", err)
+	}
+	defer unix.Close(errfd) // the child has its own
 	p := &Process{plan: plan, errors: os.NewFile(uintptr(pipe[0]), "errors")}
 	p.calls, p.owner = plan.Calls()
-	region, err := newRegion(p.calls, pipe[1])
+	region, err := newRegion(p.calls, errfd)
 	if err != nil {
 		p.errors.Close()
 		return nil, err
@@ -160,22 +170,22 @@ func cloneError(errno unix.Errno, flags uint64) error {
 // container that waits for start is built; *Error when a call failed.
 func (p *Process) Started() error {
 	defer p.errors.Close()
-	return readError(p.errors, p.plan)
+	return ReadError(p.errors, p.plan)
 }
 
-// Close lets go of what the process did not need. It does not end it.
-func (p *Process) Close() error {
-	err := p.Pidfd.Close()
-	p.errors.Close()
-	if p.region != nil {
-		err = errors.Join(err, p.region.free())
-		p.region = nil
+// Release lets go of everything but the pidfd. It does not end the process.
+func (p *Process) Release() error {
+	p.errors.Close() // closed before, after Started
+	if p.region == nil {
+		return nil
 	}
-	return err
+	r := p.region
+	p.region = nil
+	return r.free()
 }
 
-// readError reads the 8 bytes that a failing child leaves.
-func readError(r io.Reader, plan *step.Plan) error {
+// ReadError reads the 8 bytes that a failing child leaves.
+func ReadError(r io.Reader, plan *step.Plan) error {
 	var b [8]byte
 	n, err := io.ReadFull(r, b[:])
 	if n == 0 && err == io.EOF {

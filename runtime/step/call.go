@@ -23,8 +23,8 @@ type Call struct {
 	May  []unix.Errno
 	Skip int
 
-	NonZero    bool // a return value of 0 is EPIPE: the writer of a pipe is gone
-	ExitParent bool // a fork: the process in which it returns non-zero ends here
+	NonZero bool // a return value of 0 is EPIPE: the writer of a pipe is gone
+	Reap    bool // a fork: the process in which it returns non-zero becomes the reaper
 }
 
 // Result is the return value of an earlier call, mostly a file descriptor.

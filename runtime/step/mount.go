@@ -190,17 +190,26 @@ func (s MountFS) Calls() []Call {
 type CloneTree struct {
 	Path      string
 	Recursive bool
-	Attr      MountAttr
+	Top, All  MountAttr // of the mount itself, and of all below it too
 	Tree      *Result
 }
 
-func (s CloneTree) String() string { return "take " + s.Path + " of the host" + s.Attr.suffix() }
+func (s CloneTree) String() string {
+	return "take " + s.Path + " of the host" + s.Top.suffix() + s.All.suffix()
+}
 
 // Calls implements Step.
 func (s CloneTree) Calls() []Call {
 	calls := []Call{openTree(Cwd, s.Path, s.Recursive).to(s.Tree)}
-	if !s.Attr.zero() {
-		calls = append(calls, s.Attr.call(s.Tree, s.Recursive))
+	top, all := s.Top, s.All
+	if !s.Recursive { // one call does both
+		top.Set, top.Propagation, all = top.Set|all.Set, all.Propagation, MountAttr{}
+	}
+	if !top.zero() {
+		calls = append(calls, top.call(s.Tree, false))
+	}
+	if !all.zero() {
+		calls = append(calls, all.call(s.Tree, s.Recursive))
 	}
 	return calls
 }
@@ -217,7 +226,7 @@ func openTree(dir Arg, name string, recursive bool) Call {
 	return newCall("open_tree", unix.SYS_OPEN_TREE, dir, Str(name), Flags(flags, text))
 }
 
-// Place puts a tree taken by CloneTree on a path of the container, which is
+// PlaceTree puts a tree taken by CloneTree on a path of the container, which is
 // created if it is missing: a directory, or a file for a file.
 type PlaceTree struct {
 	Root, Tree *Result

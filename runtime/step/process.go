@@ -68,11 +68,13 @@ func (s Dup) Calls() []Call {
 // CloseFrom closes all descriptors from First on but Keep: nothing of the host
 // that the parent had open can be reached through /proc/self/fd by what comes
 // next (CVE-2024-21626). Keep, the pipe on which an error would be told, is
-// moved to First and closes itself on execve (close_range(2), Linux 5.9).
+// moved to First and closes itself on execve (close_range(2), Linux 5.9). Numbers
+// of the pipe and the directory are above First+1 before.
 type CloseFrom struct {
 	First int
-	Keep  *Result // its value is First afterwards
-	From  Arg
+	Err   *Result // the error pipe, First afterwards
+	Dir   *Result // a directory that is still needed, First+1 afterwards; may be nil
+	DirFD Arg
 }
 
 func (s CloseFrom) String() string {
@@ -81,10 +83,14 @@ func (s CloseFrom) String() string {
 
 // Calls implements Step.
 func (s CloseFrom) Calls() []Call {
-	return []Call{
-		newCall("dup3", unix.SYS_DUP3, s.From, Int(s.First), Flags(unix.O_CLOEXEC, "O_CLOEXEC")).to(s.Keep),
-		newCall("close_range", unix.SYS_CLOSE_RANGE, Int(s.First+1), Flags(^uint64(0)>>32, "~0U"), Int(0)),
+	cloexec := Flags(unix.O_CLOEXEC, "O_CLOEXEC")
+	calls, rest := []Call{newCall("dup3", unix.SYS_DUP3, From(s.Err), Int(s.First), cloexec).to(s.Err)}, s.First+1
+	if s.Dir != nil {
+		calls = append(calls, newCall("dup3", unix.SYS_DUP3, s.DirFD, Int(rest), cloexec).to(s.Dir))
+		rest++
 	}
+	return append(calls,
+		newCall("close_range", unix.SYS_CLOSE_RANGE, Int(rest), Flags(uint64(^uint32(0)), "~0U"), Int(0)))
 }
 
 // Unshare leaves namespaces after clone3: the cgroup namespace, whose root is
@@ -242,6 +248,30 @@ func (s Exec) Calls() []Call {
 	}
 	second[len(second)-1].May = nil
 	return append(first, second...)
+}
+
+// Reaper makes process 1 a reaper (--init): it forks, and in the child the plan
+// goes on. The reaper itself stays in the interpreter's few kilobytes: it passes
+// signals on to the child, reaps orphans, and ends with the child's status.
+type Reaper struct{ Terminal bool }
+
+func (Reaper) String() string { return "process 1 reaps orphans, its child goes on" }
+
+// Calls implements Step. All signals are blocked here, so those that come
+// before the child's program runs are not lost; a child with a terminal is its
+// foreground process group, else Ctrl-C would reach it twice.
+func (s Reaper) Calls() []Call {
+	fork := newCall("clone", unix.SYS_CLONE, Flags(uint64(unix.SIGCHLD), "SIGCHLD"), Null, Null, Null, Null)
+	fork.Reap = true
+	calls := []Call{fork, newCall("setpgid", unix.SYS_SETPGID, Int(0), Int(0))}
+	if s.Terminal {
+		pid := &Result{"pid"}
+		calls = append(calls,
+			newCall("getpid", unix.SYS_GETPID).to(pid),
+			newCall("ioctl", unix.SYS_IOCTL, Int(0), Flags(unix.TIOCSPGRP, "TIOCSPGRP"),
+				Arg{Bytes: make([]byte, 4), Hole: &Hole{0, pid}, Text: "[$pid]"}))
+	}
+	return calls
 }
 
 // NoNewPrivs keeps execve from granting privileges, for this process and all

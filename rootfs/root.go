@@ -1,0 +1,41 @@
+// Package rootfs knows what a container finds below its /: the root itself,
+// the mounts of the OCI spec, devices, hidden and read-only paths. It decides;
+// what it gives are steps for the plan.
+package rootfs
+
+import (
+	"path"
+	"slices"
+
+	"github.com/berth-run/berth/runtime/step"
+)
+
+// Root is where the root file system comes from.
+type Root interface {
+	// Step mounts it and opens it as root.
+	Step(root *step.Result) step.Step
+}
+
+// Overlay is an image's layers under a directory of the container's own. The
+// mount exists only in the container's mount namespace: when its last process
+// ends, nothing is left to unmount.
+type Overlay struct {
+	Base        string   // absolute; the other paths are relative to it
+	Lower       []string // lowest first
+	Upper, Work string   // siblings; their parent is the mount point
+	UserXattr   bool     // where the mounter may not set trusted.* attributes (Linux 5.11)
+}
+
+// Step implements Root.
+func (o Overlay) Step(root *step.Result) step.Step {
+	lower := slices.Clone(o.Lower)
+	slices.Reverse(lower)
+	return step.Overlay{Base: o.Base, Lower: lower, Upper: o.Upper, Work: o.Work,
+		UserXattr: o.UserXattr, Target: path.Dir(o.Upper), Root: root}
+}
+
+// Dir is a directory that is the root as it is, as an OCI bundle has it.
+type Dir struct{ Path string }
+
+// Step implements Root.
+func (d Dir) Step(root *step.Result) step.Step { return step.BindRoot{Path: d.Path, Root: root} }

@@ -1,0 +1,274 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/runtime/child"
+)
+
+// Process is the first process of a running container, or one that joined it.
+// Close or Wait lets go of it; neither ends it.
+type Process struct {
+	Pid     int
+	Pidfd   *os.File
+	Console *os.File // master of the terminal, with Process.Terminal; the caller's to close
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Code     int // its status, 128+n when signal n ended it
+	Signaled bool
+}
+
+// Wait reaps the process. Only the parent can: the Go process that started it.
+func (p *Process) Wait() (Exit, error) {
+	defer p.Pidfd.Close()
+	for {
+		var ws unix.WaitStatus
+		_, err := unix.Wait4(p.Pid, &ws, 0, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return Exit{}, fmt.Errorf("wait for process %d: %w", p.Pid, err)
+		case ws.Signaled():
+			return Exit{128 + int(ws.Signal()), true}, nil
+		default:
+			return Exit{ws.ExitStatus(), false}, nil
+		}
+	}
+}
+
+// Start makes the container and returns when its program has been executed. On
+// an error nothing of it runs any more; the cgroup, if one was applied, is left
+// for the caller to remove, who has it in the Config.
+func (p *Plan) Start(ctx context.Context) (*Process, error) { return p.start(ctx, p.began) }
+
+// start clones the process and calls meanwhile while it replays its plan.
+func (p *Plan) start(ctx context.Context, meanwhile func(*launch) error) (*Process, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	l := &launch{plan: p}
+	defer l.close()
+	if err := l.prepare(); err != nil {
+		return nil, err
+	}
+	if err := l.clone(); err != nil {
+		return nil, err
+	}
+	err := meanwhile(l)
+	if err == nil {
+		err = l.finish()
+	}
+	if p.config.Trace != nil {
+		l.trace(err)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.abandon())
+	}
+	return &Process{Pid: l.child.Pid, Pidfd: l.pidfd, Console: l.console}, nil
+}
+
+// began is the parent's share while the child builds its root.
+func (p *Plan) began(l *launch) error {
+	if p.config.Network == nil {
+		return nil
+	}
+	if err := p.config.Network(l.child.Pid); err != nil {
+		return err
+	}
+	// If the child has failed by now nobody reads; its own error is told then.
+	if _, err := unix.Write(l.goOn, []byte{1}); err != nil && err != unix.EPIPE {
+		return fmt.Errorf("let the container go on: %w", err)
+	}
+	return nil
+}
+
+// launch is one execution of a plan.
+type launch struct {
+	plan    *Plan
+	open    opened
+	cgroup  *os.File
+	pidNS   *os.File
+	goOn    int // write end of the sync pipe, -1: none
+	socket  int // our end of the terminal's socket, -1: none
+	child   *child.Process
+	pidfd   *os.File
+	console *os.File
+}
+
+// prepare opens what the plan speaks of and makes the cgroup.
+func (l *launch) prepare() error {
+	l.goOn, l.socket = -1, -1
+	f, c := &l.plan.files, &l.plan.config
+	for _, s := range []struct {
+		at   *file
+		file *os.File
+	}{{&f.stdin, c.Stdin}, {&f.stdout, c.Stdout}, {&f.stderr, c.Stderr}} {
+		if err := l.open.stream(s.at, s.file); err != nil {
+			return fmt.Errorf("standard streams: %w", err)
+		}
+	}
+	for i := range f.ns {
+		if l.plan.target != nil {
+			if err := l.open.give(&f.ns[i], int(l.plan.target.Fd())); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := l.open.open(&f.ns[i], f.ns[i].path, unix.O_RDONLY); err != nil {
+			return fmt.Errorf("join a namespace: %w", err)
+		}
+	}
+	if l.plan.pidNS != "" {
+		ns, err := os.Open(l.plan.pidNS)
+		if err != nil {
+			return fmt.Errorf("join the pid namespace: %w", err)
+		}
+		l.pidNS = ns
+	}
+	if l.plan.stateDir != "" {
+		if err := l.open.open(&f.state, l.plan.stateDir, unix.O_PATH|unix.O_DIRECTORY); err != nil {
+			return err
+		}
+	}
+	if err := l.channels(); err != nil {
+		return err
+	}
+	return l.enterCgroup()
+}
+
+// channels makes the pipe and the socket over which parent and child meet.
+func (l *launch) channels() error {
+	f := &l.plan.files
+	if f.sync.arg != nil {
+		var p [2]int
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			return fmt.Errorf("pipe to the child: %w", err)
+		}
+		l.open.fds, l.goOn = append(l.open.fds, p[0]), p[1]
+		if err := l.open.give(&f.sync, p[0]); err != nil {
+			return err
+		}
+	}
+	if f.terminal.arg == nil {
+		return nil
+	}
+	s, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket for the terminal: %w", err)
+	}
+	l.open.fds, l.socket = append(l.open.fds, s[0]), s[1]
+	return l.open.give(&f.terminal, s[0])
+}
+
+func (l *launch) enterCgroup() (err error) {
+	c := &l.plan.config
+	if l.plan.execCgroup != nil {
+		l.cgroup, err = reopen(l.plan.execCgroup)
+		return err
+	}
+	if c.Cgroup == nil {
+		return nil
+	}
+	if l.cgroup, err = c.Cgroup.Apply(); err != nil {
+		return err
+	}
+	return filterDevices(l.cgroup, c.Devices)
+}
+
+// reopen duplicates a descriptor: every launch closes its own.
+func reopen(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	return os.NewFile(uintptr(fd), f.Name()), os.NewSyscallError("fcntl F_DUPFD", err)
+}
+
+func (l *launch) clone() (err error) {
+	l.child, err = child.Start(l.plan.child, child.Options{Cgroup: l.cgroup, PidNS: l.pidNS, Trace: l.plan.config.Trace != nil})
+	if err != nil {
+		return err
+	}
+	l.pidfd = l.child.Pidfd
+	l.open.close() // the child has its own: our read end must not outlive it
+	l.open.fds = nil
+	return nil
+}
+
+// finish waits for execve, or for the error that stood in its way.
+func (l *launch) finish() error {
+	err := l.child.Started()
+	var failed *child.Error
+	if errors.As(err, &failed) {
+		return startError(failed.Step, failed.Call, failed.Errno)
+	}
+	if err == nil && l.socket >= 0 {
+		l.console, err = receiveTerminal(l.socket)
+	}
+	return err
+}
+
+// abandon ends the child and reaps it.
+func (l *launch) abandon() error {
+	err := unix.PidfdSendSignal(int(l.pidfd.Fd()), unix.SIGKILL, nil, 0)
+	if err == unix.ESRCH {
+		err = nil
+	}
+	_, werr := (&Process{Pid: l.child.Pid, Pidfd: l.pidfd}).Wait()
+	return errors.Join(err, werr)
+}
+
+func (l *launch) close() {
+	l.open.close()
+	for _, fd := range []int{l.goOn, l.socket} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+	for _, f := range []*os.File{l.cgroup, l.pidNS} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if l.child != nil {
+		l.child.Release()
+	}
+}
+
+// trace tells of each call that the child made, and of the one that failed.
+func (l *launch) trace(err error) {
+	for _, t := range l.child.Trace() {
+		var failed error
+		if t.Result < 0 && t.Result > -4096 {
+			failed = unix.Errno(-t.Result)
+		}
+		l.plan.config.Trace(t.Call.String(), failed, t.Took)
+	}
+	if err != nil {
+		l.plan.config.Trace("start", err, 0)
+	}
+}
+
+// receiveTerminal takes the master which the child sent as SCM_RIGHTS (unix(7)).
+func receiveTerminal(socket int) (*os.File, error) {
+	buf, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := unix.Recvmsg(socket, buf, oob, unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("receive the terminal: %w", err)
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil || len(msgs) != 1 {
+		return nil, errors.New("receive the terminal: the child sent none")
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	if err != nil || len(fds) != 1 {
+		return nil, errors.New("receive the terminal: the child sent none")
+	}
+	// Non-blocking, so that Go's poller can wait for it and Close ends a Read.
+	unix.SetNonblock(fds[0], true)
+	return os.NewFile(uintptr(fds[0]), "console"), nil
+}
