@@ -1,0 +1,49 @@
+# make help lists the targets
+SHELL := /bin/bash
+GO    ?= go
+export CGO_ENABLED = 0
+TAGS   = -tags urfave_cli_no_docs
+PREFIX ?= /usr/local
+
+# What the tests need from Debian, as COMMAND=PACKAGE.
+NEEDS = busybox=busybox-static debootstrap=debootstrap docker-registry=docker-registry skopeo=skopeo \
+	nft=nftables ip=iproute2 jq=jq curl=curl python3=python3 zstd=zstd qemu-system-x86_64=qemu-system-x86 \
+	mke2fs=e2fsprogs cpio=cpio
+
+.PHONY: build test lint unit integration vm-test bench install deps help
+
+build: ## one static binary, ./berth
+	$(GO) build $(TAGS) -trimpath -ldflags '-s -w' -o berth ./cmd/berth
+	ln -sf berth berth-oci
+
+test: deps lint unit integration vm-test ## everything: lint, unit, integration as root, cgroups in a VM
+
+deps: ## check what the tests need, install nothing
+	@missing=; for n in $(NEEDS); do command -v $${n%%=*} >/dev/null || missing+=" $${n##*=}"; done; \
+	[ -e /usr/lib/qemu/virtiofsd ] || missing+=" qemu-system-common"; \
+	[ -z "$$missing" ] || { echo "the tests need packages that are not there: apt-get install -y$$missing"; exit 1; }
+
+lint: ## gofmt, go vet for amd64 and arm64, staticcheck
+	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "gofmt -w these: $$out"; exit 1; }
+	$(GO) vet $(TAGS) ./...
+	GOARCH=arm64 $(GO) vet $(TAGS) ./...
+	$(GO) tool staticcheck $(TAGS) ./...
+
+unit: ## unit and golden tests; those that need root say so when they skip
+	$(GO) test $(TAGS) ./...
+
+integration: build ## black-box tests of the built binary, as root
+	integration/run ./berth
+
+vm-test: build ## cgroup limits in a VM with cgroup v2
+	integration/vm/run integration/vm/limits $(CURDIR)/berth
+
+bench: build ## compare with what is installed of crun, runc, bwrap, podman
+	integration/bench ./berth
+
+install: build ## into PREFIX, with the link for OCI callers
+	install -D -m 755 berth $(DESTDIR)$(PREFIX)/bin/berth
+	ln -sf berth $(DESTDIR)$(PREFIX)/bin/berth-oci
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14

@@ -1,0 +1,146 @@
+package runtime
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/berth-run/berth/rootfs"
+	"github.com/berth-run/berth/runtime/step"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// facts stand in for a host, so that plans are the same everywhere.
+type facts map[string]byte
+
+func (f facts) Kind(path string) byte { return f[path] }
+
+func plan(t *testing.T, s *specs.Spec, waiting bool) *Plan {
+	t.Helper()
+	s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 4096}}
+	p, err := decide(Config{
+		ID: "golden", Spec: s, Network: func(int) error { return nil },
+		Rootfs: rootfs.Overlay{Base: "/var/lib/berth", Lower: []string{"layers/aa", "layers/bb"}, Upper: "containers/c/upper", Work: "containers/c/work"},
+	}, facts{"/proc/kcore": 'f', "/proc/acpi": 'd', "/proc/sys": 'd', "/srv": 'd', "/srv/file": 'f'}, waiting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func golden(t *testing.T, name string, p *Plan) {
+	t.Helper()
+	var b bytes.Buffer
+	p.Print(&b)
+	file := "testdata/" + name + ".plan"
+	if *update {
+		if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), b.String()); d != "" {
+		t.Errorf("%s (go test ./runtime -update writes it anew):\n%s", file, d)
+	}
+}
+
+func TestGoldenPlans(t *testing.T) {
+	golden(t, "run", plan(t, testSpec("sh", "-c", "true"), false))
+
+	s := testSpec("/bin/app")
+	s.Root.Readonly = true
+	s.Process.Terminal = true
+	s.Process.User = specs.User{UID: 1000, GID: 100, AdditionalGids: []uint32{4, 5}}
+	s.Process.NoNewPrivileges = true
+	s.Process.Cwd = "/work/dir"
+	s.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1", "kernel.msgmax": "5"}
+	s.Linux.Namespaces[2].Path = "/proc/1/ns/net"
+	s.Mounts = append(s.Mounts,
+		specs.Mount{Destination: "/data/dir", Type: "bind", Source: "/srv", Options: []string{"rbind", "rro", "rslave"}},
+		specs.Mount{Destination: "/etc/file", Type: "bind", Source: "/srv/file", Options: []string{"bind", "ro"}})
+	golden(t, "everything", plan(t, s, false))
+
+	golden(t, "create", plan(t, testSpec("/bin/app"), true))
+}
+
+// The order is what makes a plan safe; each pair is a rule.
+func TestOrder(t *testing.T) {
+	s := testSpec("/bin/app")
+	s.Process.NoNewPrivileges = true
+	s.Process.User.UID = 1
+	s.Root.Readonly = true
+	s.Linux.Sysctl = map[string]string{"kernel.msgmax": "5"}
+	s.Mounts = append(s.Mounts, specs.Mount{Destination: "/d", Type: "bind", Source: "/srv", Options: []string{"bind"}})
+	steps := plan(t, s, false).child.Steps
+	index := func(like step.Step) int {
+		return slices.IndexFunc(steps, func(s step.Step) bool {
+			return typeName(s) == typeName(like)
+		})
+	}
+	for _, r := range []struct {
+		first, then step.Step
+		why         string
+	}{
+		{step.LeaveMemory{}, step.HideBinary{}, "the kernel refuses while the binary is mapped"},
+		{step.HideBinary{}, step.Propagation{}, "nothing of the container may see the binary"},
+		{step.Propagation{}, step.Overlay{}, "no mount may reach the host"},
+		{step.CloneTree{}, step.Overlay{}, "the root may lie on top of a source"},
+		{step.Overlay{}, step.MountFS{}, "mounts lie in the root"},
+		{step.WriteFile{}, step.ReadOnlyPath{}, "a sysctl is written before /proc/sys is read-only"},
+		{step.MountFS{}, step.MaskFile{}, "what is hidden was mounted"},
+		{step.MaskFile{}, step.PivotRoot{}, "the host's /dev/null is taken"},
+		{step.SetAttr{}, step.PivotRoot{}, "read-only last, but by descriptor"},
+		{step.PivotRoot{}, step.CloseFrom{}, "the root is entered by descriptor"},
+		{step.CloseFrom{}, step.Chdir{}, "a path could lead through a descriptor of the host (CVE-2024-21626)"},
+		{step.DropBounding{}, step.Credentials{}, "CAP_SETPCAP goes with the user"},
+		{step.Credentials{}, step.Capabilities{}, "a change of user clears the effective set"},
+		{step.Capabilities{}, step.NoNewPrivs{}, "the last right to go"},
+		{step.NoNewPrivs{}, step.Signals{}, "no signal may end a half-made container"},
+	} {
+		a, b := index(r.first), index(r.then)
+		if a < 0 || b < 0 || a > b {
+			t.Errorf("%s (%d) must come before %s (%d): %s", typeName(r.first), a, typeName(r.then), b, r.why)
+		}
+	}
+	if _, ok := steps[len(steps)-1].(step.Exec); !ok {
+		t.Error("the last step is not Exec")
+	}
+}
+
+// typeName is the name of a step's type; a step that waits for a descriptor's
+// number goes by the name of what it will be.
+func typeName(s step.Step) string {
+	return strings.TrimPrefix(fmt.Sprintf("%T", s), "step.")
+}
+
+func TestBadSpecs(t *testing.T) {
+	for name, spoil := range map[string]func(*specs.Spec){
+		"no command":       func(s *specs.Spec) { s.Process.Args = nil },
+		"relative cwd":     func(s *specs.Spec) { s.Process.Cwd = "x" },
+		"NUL byte":         func(s *specs.Spec) { s.Process.Env = []string{"A=\x00"} },
+		"capability":       func(s *specs.Spec) { s.Process.Capabilities.Bounding = []string{"CAP_NOPE"} },
+		"rlimit":           func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOPE"}} },
+		"no mount ns":      func(s *specs.Spec) { s.Linux.Namespaces = nil },
+		"missing source":   func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/x", Type: "bind", Source: "/no/such"}} },
+		"relative target":  func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "x", Type: "tmpfs"}} },
+		"mount of nothing": func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/x"}} },
+	} {
+		s := testSpec("true")
+		spoil(s)
+		if _, err := decide(Config{Spec: s, Rootfs: rootfs.Dir{Path: "/r"}}, facts{}, false); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
