@@ -117,7 +117,8 @@ func Monitor(root, id string) int {
 	ready := os.NewFile(readyFD, "ready")
 	mode, size, _ := strings.Cut(os.Getenv(monitorEnv), " ")
 	os.Unsetenv(monitorEnv)
-	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE)
+	// caught and dropped, not ignored: an ignored signal stays so through execve
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE)
 	tell := func(err error) {
 		var rep report
 		if err != nil {
