@@ -205,14 +205,16 @@ func (s *Store) fillFolder(ctx context.Context, dir string, rec *layerRecord, r 
 	}
 	defer u.close()
 	u.rec, u.spend = rc, sparseBudget()
-	if err := u.unpack(); err != nil {
-		return err
+	err = u.unpack()
+	if err == nil {
+		_, err = io.Copy(io.Discard, rc) // what follows the end of the tar counts for the digest
+	}
+	if err != nil {
+		early.Close()
+		return damaged(src, rec, err)
 	}
 	if err := u.finish(); err != nil {
 		return err
-	}
-	if _, err := io.Copy(io.Discard, rc); err != nil { // what follows the end of the tar counts for the digest
-		return fmt.Errorf("read tar: %w", err)
 	}
 	if err := errors.Join(rc.Close(), f.Close()); err != nil {
 		return fmt.Errorf("write recipe: %w", err)
@@ -221,21 +223,45 @@ func (s *Store) fillFolder(ctx context.Context, dir string, rec *layerRecord, r 
 	return check(src, tarred, rec)
 }
 
+// damaged turns the error of a stream that is not what was promised into one
+// that says so: a wrong digest explains a bad tar, and not the other way round.
+func damaged(src *counted, rec *layerRecord, err error) error {
+	if src.h == nil || errors.Is(err, errBomb) || errors.Is(err, errLonger) {
+		return err
+	}
+	// As far as it takes no long download to find out.
+	if n, rerr := io.CopyN(io.Discard, src, 64<<20); rerr != io.EOF || n == 64<<20 {
+		return err
+	}
+	if e := checkBlobRead(src, rec.blob); e != nil {
+		return e
+	}
+	return err
+}
+
 // check holds what was read against what was promised.
 func check(src, tarred *counted, rec *layerRecord) error {
 	if _, err := io.Copy(io.Discard, src); err != nil {
 		return err
 	}
-	if src.h != nil {
-		if rec.blob.Size >= 0 && src.n != rec.blob.Size {
-			return fmt.Errorf("size is %d bytes, its descriptor says %d", src.n, rec.blob.Size)
-		}
-		if got := digestOf(src.h, rec.blob.Digest); got != rec.blob.Digest {
-			return fmt.Errorf("digest is %s, want %s", got, rec.blob.Digest)
-		}
+	if err := checkBlobRead(src, rec.blob); err != nil {
+		return err
 	}
 	if got := digestOf(tarred.h, rec.diff); got != rec.diff {
 		return fmt.Errorf("digest of the tar is %s, the configuration's diff_id is %s", got, rec.diff)
+	}
+	return nil
+}
+
+func checkBlobRead(src *counted, b Blob) error {
+	if src.h == nil {
+		return nil
+	}
+	if b.Size >= 0 && src.n != b.Size {
+		return fmt.Errorf("size of the blob is %d bytes, its descriptor says %d", src.n, b.Size)
+	}
+	if got := digestOf(src.h, b.Digest); got != b.Digest {
+		return fmt.Errorf("digest of the blob is %s, want %s", got, b.Digest)
 	}
 	return nil
 }

@@ -392,7 +392,9 @@ func TestKilled(t *testing.T) {
 	if _, err := s.Prune(true, nil); err != nil {
 		t.Fatal(err)
 	}
-	clean(t, s, 0)
+	if _, err := os.Stat(s.layers()); err == nil { // a slow machine may have killed them all too early
+		clean(t, s, 0)
+	}
 	if b, err := os.ReadFile(s.images() + "/names"); err == nil && len(b) > 0 {
 		t.Errorf("names are %q", b)
 	}

@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -118,7 +119,9 @@ type packed struct {
 func (p *packed) Read(b []byte) (int, error) {
 	n, err := p.r.Read(b)
 	if err != nil && err != io.EOF && !errors.Is(err, errLonger) {
-		err = fmt.Errorf("%s: %w", p.name, err)
+		if !strings.HasPrefix(err.Error(), p.name) { // gzip's own errors say so
+			err = fmt.Errorf("%s: %w", p.name, err)
+		}
 	}
 	return n, err
 }
@@ -130,6 +133,7 @@ type ahead struct {
 	full  chan []byte
 	empty chan []byte
 	stop  chan struct{}
+	once  sync.Once
 	done  chan struct{}
 	err   error // of the source; valid once full is closed
 	cur   []byte
@@ -197,7 +201,7 @@ func (a *ahead) Read(p []byte) (int, error) {
 
 // Close ends the goroutine and waits for it: after that the source is the caller's again.
 func (a *ahead) Close() error {
-	close(a.stop)
+	a.once.Do(func() { close(a.stop) })
 	for range a.full {
 	}
 	<-a.done

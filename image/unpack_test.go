@@ -223,7 +223,9 @@ func TestVerified(t *testing.T) {
 		{"size", configOf(t, plain), blob, func(b *Blob) { b.Size-- }},
 		{"size", configOf(t, plain), blob, func(b *Blob) { b.Size++ }},
 		{"size", configOf(t, plain), blob, func(b *Blob) { b.Size = -1 }},
-		{"EOF", configOf(t, plain), blob[:len(blob)/2], nil},
+		{"size", configOf(t, plain), blob[:len(blob)/2], nil},
+		{"EOF", configOf(t, plain), blob[:len(blob)/2], func(b *Blob) { b.Size /= 2; b.Digest = Digest(blob[:b.Size]) }},
+		{"digest of the blob", configOf(t, plain), append([]byte{1}, blob[1:]...), nil},
 		{"media type", configOf(t, plain), blob, func(b *Blob) { b.MediaType = "text/html" }},
 		{"digest", configOf(t, plain), blob, func(b *Blob) { b.Digest = "sha256:../../x" }},
 	} {
