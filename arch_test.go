@@ -1,0 +1,74 @@
+package berth
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/berth-run/berth/"
+
+// mayImport holds the arrows of docs/design.md: which of ours a package may use.
+var mayImport = map[string][]string{
+	"runtime/step":    {},
+	"runtime/child":   {"runtime/step"},
+	"cgroups":         {},
+	"netns":           {},
+	"image":           {},
+	"image/registry":  {"image"},
+	"rootfs":          {"runtime/step"},
+	"runtime":         {"runtime/step", "runtime/child", "rootfs", "cgroups"},
+	"container":       {"runtime", "rootfs", "cgroups", "netns", "image"},
+	"cmd":             {"container", "image", "netns", "runtime", "cgroups"},
+	"cmd/berth/early": {"cmd"},
+	"cmd/berth":       {"cmd", "cmd/berth/early", "image", "image/registry"},
+}
+
+// heavy packages cost every start of the binary; only cmd/berth and
+// image/registry may link them.
+var heavy = []string{"net/http", "crypto/tls", "github.com/google/go-containerregistry", "github.com/opencontainers/go-digest"}
+
+func TestArrows(t *testing.T) {
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		dir := filepath.Dir(path)
+		allowed, known := mayImport[dir]
+		if !known && dir != "." {
+			t.Errorf("%s: a package that mayImport does not know", dir)
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, i := range f.Imports {
+			name := strings.Trim(i.Path.Value, `"`)
+			if ours, ok := strings.CutPrefix(name, module); ok && !contains(allowed, ours) {
+				t.Errorf("%s imports %s", path, ours)
+			}
+			for _, h := range heavy {
+				if strings.HasPrefix(name, h) && dir != "image/registry" && dir != "cmd/berth" {
+					t.Errorf("%s imports %s, which every start would pay for", path, name)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func contains(list []string, s string) bool {
+	for _, l := range list {
+		if l == s {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,96 @@
+package step
+
+import (
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+var root = &Result{"root"}
+
+// all has one of each step type.
+func all() []Step {
+	tree, err := &Result{"tree"}, &Result{"err"}
+	return []Step{
+		Signals{}, Umask{0o22}, NewSession{}, Undumpable{}, Dup{Int(20), 1}, CloseFrom{First: 3, Err: err},
+		Unshare{unix.CLONE_NEWCGROUP}, SetNS{Int(20), unix.CLONE_NEWNET, "web"}, Hostname{"h"}, Domainname{"d"},
+		WriteFile{"/proc/sys/kernel/msgmax", "5"}, Rlimit{"RLIMIT_CORE", unix.RLIMIT_CORE, 0, 0}, Await{Int(20), "x"},
+		AwaitStart{Int(3), Int(4), "start", err}, Exec{Args: []string{"sh"}, Path: []string{"/bin", ""}}, NoNewPrivs{},
+		Reaper{true}, Credentials{UID: 1, GID: 2, Groups: []uint32{3}, KeepCaps: true}, DropBounding{1 << 5},
+		Capabilities{Effective: 1, Permitted: 1, Ambient: 1}, LeaveMemory{}, HideBinary{},
+		Propagation{unix.MS_REC | unix.MS_SLAVE}, Overlay{Base: "/b", Lower: []string{"l"}, Upper: "u", Work: "w", Target: "t", Root: root},
+		BindRoot{"/r", root}, MakeDir{root, "/a/b", 0o755}, MountFS{Root: root, Source: "proc", Type: "proc", Target: "/proc"},
+		CloneTree{Path: "/srv", Recursive: true, Top: MountAttr{Set: unix.MOUNT_ATTR_RDONLY}, All: MountAttr{Propagation: unix.MS_PRIVATE}, Tree: tree},
+		PlaceTree{root, tree, "/a/file", true}, SetAttr{root, MountAttr{Set: unix.MOUNT_ATTR_RDONLY}, "why"},
+		ReadOnlyPath{root, "/proc/sys"}, MaskFile{root, "/proc/kcore"}, MaskDir{root, "/proc/acpi"}, PivotRoot{root}, Chdir{"/w"},
+		Node{Root: root, Path: "/dev/null", Mode: unix.S_IFCHR | 0o666, Major: 1, Minor: 3, UID: 1},
+		Symlink{root, "/dev/fd", "/proc/self/fd"}, Terminal{Root: root, Socket: Int(20), Console: true}, Terminal{Socket: Int(20)},
+	}
+}
+
+func TestEveryStepPrintsAndCalls(t *testing.T) {
+	for _, s := range all() {
+		if s.String() == "" {
+			t.Errorf("%T says nothing", s)
+		}
+		calls := s.Calls()
+		if len(calls) == 0 {
+			t.Errorf("%T does nothing", s)
+		}
+		for _, c := range calls {
+			if len(c.Args) > 6 || len(c.May) > 3 {
+				t.Errorf("%T: %s has too many arguments or tolerated errors", s, c.Name)
+			}
+			if text := c.String(); !strings.HasPrefix(text, c.Name+"(") || strings.Contains(text, "(,") || strings.Contains(text, ", ,") {
+				t.Errorf("%T prints %q", s, text)
+			}
+		}
+	}
+}
+
+// Skips must stay within the step: the calls passed over are its own.
+func TestSkipsStayInside(t *testing.T) {
+	for _, s := range all() {
+		calls := s.Calls()
+		for i, c := range calls {
+			if i+c.Skip >= len(calls) && c.Skip > 0 {
+				t.Errorf("%T: %s skips %d of %d that follow", s, c.Name, c.Skip, len(calls)-i-1)
+			}
+		}
+	}
+}
+
+// No path of the container is used but by descriptor of the root, or after it was entered.
+func TestContainerPathsGoByDescriptor(t *testing.T) {
+	hostile := "../../../etc/../x"
+	for _, s := range []Step{
+		MountFS{Root: root, Source: "tmpfs", Type: "tmpfs", Target: hostile}, MakeDir{root, hostile, 0o755},
+		PlaceTree{root, &Result{"tree"}, hostile, true}, MaskFile{root, hostile}, MaskDir{root, hostile},
+		ReadOnlyPath{root, hostile}, Node{Root: root, Path: hostile, Mode: unix.S_IFCHR}, Symlink{root, hostile, "to"},
+	} {
+		for _, c := range s.Calls() {
+			if text := c.String(); strings.Contains(text, "..") || strings.Contains(text, "AT_FDCWD, \"x") {
+				t.Errorf("%T: %s", s, text)
+			}
+		}
+	}
+}
+
+func TestOverlayOptionsAreEscaped(t *testing.T) {
+	got := Overlay{Lower: []string{"a:b", "c,d"}, Upper: `e\f`, Work: "w", UserXattr: true}.Options()
+	if want := `lowerdir=a\:b:c\,d,upperdir=e\\f,workdir=w,userxattr`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestCapabilityNames(t *testing.T) {
+	for n := range capNames {
+		if CapNumber(CapName(n)) != n {
+			t.Errorf("%d: %s", n, CapName(n))
+		}
+	}
+	if CapNumber("CHOWN") != -1 || CapNumber("CAP_NOPE") != -1 || CapName(21) != "CAP_SYS_ADMIN" || CapName(60) != "CAP_60" {
+		t.Error("names and numbers disagree")
+	}
+}
