@@ -1,0 +1,208 @@
+package cgroups
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const hybrid = `30 25 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+31 30 0:27 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
+32 30 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+33 30 0:29 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+34 30 0:30 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+`
+
+func TestMounts(t *testing.T) {
+	h, err := parseMounts(hybrid)
+	if err != nil || h.Mount != "/sys/fs/cgroup/unified" || h.V1["memory"] != "/sys/fs/cgroup/memory" || h.V1["cpuacct"] == "" {
+		t.Errorf("%+v, %v", h, err)
+	}
+	h, err = parseMounts("29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n")
+	if err != nil || h.Mount != "/sys/fs/cgroup" {
+		t.Errorf("%+v, %v", h, err)
+	}
+	if _, err := parseMounts("22 1 0:5 / / rw - ext4 /dev/sda rw\n"); !errors.Is(err, ErrNoCgroup2) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func n(v int64) *int64 { return &v }
+
+func TestMissingControllerIsNamed(t *testing.T) {
+	h, _ := parseMounts(hybrid)
+	h.Parent = "/"
+	_, err := h.Plan("berth/x", Limits{MemoryMax: n(1 << 20)})
+	var missing *NoControllerError
+	if !errors.As(err, &missing) || missing.Controller != "memory" || !strings.Contains(missing.Reason, "/sys/fs/cgroup/memory") || missing.Fix == "" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPlan(t *testing.T) {
+	h := &Host{Mount: "/cg", Parent: "/", Controllers: []string{"cpu", "cpuset", "io", "memory", "pids"}}
+	p, err := h.Plan("berth/x", Limits{MemoryMax: n(64 << 20), MemorySwapMax: n(-1), PidsMax: n(20), CPUQuota: 50000,
+		CPUWeight: 100, CPUs: "0-1", IO: []IOLimit{{Major: 8, ReadBPS: 1000}}, Unified: map[string]string{"memory.oom.group": "1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	p.Print(&b)
+	want := `echo +memory +pids +cpu +cpuset +io > /cg/cgroup.subtree_control
+echo +memory +pids +cpu +cpuset +io > /cg/berth/cgroup.subtree_control
+mkdir -p /cg/berth/x
+echo 67108864 > /cg/berth/x/memory.max
+echo max > /cg/berth/x/memory.swap.max
+echo 20 > /cg/berth/x/pids.max
+echo 50000 100000 > /cg/berth/x/cpu.max
+echo 100 > /cg/berth/x/cpu.weight
+echo 0-1 > /cg/berth/x/cpuset.cpus
+echo 8:0 rbps=1000 > /cg/berth/x/io.max
+echo 1 > /cg/berth/x/memory.oom.group
+`
+	if b.String() != want {
+		t.Errorf("got:\n%s", b.String())
+	}
+	for name, l := range map[string]Limits{
+		"period": {CPUPeriod: 5}, "quota": {CPUQuota: 5}, "path": {Unified: map[string]string{"../x.y": "1"}},
+	} {
+		if _, err := h.Plan("berth/x", l); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// verdict runs a device program as the kernel would.
+func verdict(p []insn, kindOf, major, minor, acc uint32) uint32 {
+	var r [7]uint32
+	ctx := map[int16]uint32{0: kindOf | acc<<16, 4: major, 8: minor}
+	for pc := 0; ; pc++ {
+		i := p[pc]
+		dst, src := i.reg&15, i.reg>>4
+		jump := false
+		switch i.op {
+		case ldxW:
+			r[dst] = ctx[i.off]
+			continue
+		case mov64:
+			r[dst] = r[src]
+		case mov32k:
+			r[dst] = uint32(i.imm)
+		case and32k:
+			r[dst] &= uint32(i.imm)
+		case rsh32k:
+			r[dst] >>= uint32(i.imm)
+		case jne32k:
+			jump = r[dst] != uint32(i.imm)
+		case jeq32k:
+			jump = r[dst] == uint32(i.imm)
+		case jneX:
+			jump = r[dst] != r[src]
+		case exit:
+			return r[0]
+		}
+		if jump {
+			pc += int(i.off)
+		}
+	}
+}
+
+func TestDeviceRules(t *testing.T) {
+	rules := []DeviceRule{
+		{Allow: false, Type: 'a', Major: -1, Minor: -1},
+		{Allow: true, Type: 'c', Major: 1, Minor: 3, Access: "rwm"},
+		{Allow: true, Type: 'c', Major: 10, Minor: -1, Access: "r"},
+		{Allow: true, Type: 'b', Major: -1, Minor: -1, Access: "m"},
+		{Allow: false, Type: 'c', Major: 1, Minor: 3, Access: "m"},
+	}
+	p := deviceProgram(rules)
+	for _, c := range []struct {
+		kind, major, minor, acc, want uint32
+	}{
+		{devChar, 1, 3, accRead | accWrite, 1}, {devChar, 1, 3, accMknod, 0}, {devChar, 1, 4, accRead, 0},
+		{devChar, 10, 200, accRead, 1}, {devChar, 10, 200, accRead | accWrite, 0}, {devBlock, 8, 0, accMknod, 1},
+		{devBlock, 8, 0, accRead, 0}, {devBlock, 1, 3, accRead, 0},
+	} {
+		if got := verdict(p, c.kind, c.major, c.minor, c.acc); got != c.want {
+			t.Errorf("%+v: got %d", c, got)
+		}
+	}
+}
+
+// The rest wants a kernel that lets us make a cgroup.
+func testCgroup(t *testing.T) *os.File {
+	t.Helper()
+	h, err := Find()
+	if os.Geteuid() != 0 || err != nil {
+		t.Skipf("needs root and cgroup v2: %v", err)
+	}
+	p, err := h.Plan("berth-test/"+strings.ToLower(t.Name()), Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := p.Apply()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		f.Close()
+		if err := Remove(p.Dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+		unix.Rmdir(h.Dir("berth-test"))
+	})
+	return f
+}
+
+func startIn(t *testing.T, dir *os.File, name string, arg ...string) *exec.Cmd {
+	t.Helper()
+	c := exec.Command(name, arg...)
+	c.SysProcAttr = &unix.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestFreezeKillRemove(t *testing.T) {
+	dir := testCgroup(t)
+	c := startIn(t, dir, "sleep", "100")
+	if pids, err := Procs(dir.Name()); err != nil || len(pids) != 1 || pids[0] != c.Process.Pid {
+		t.Errorf("%v %v", pids, err)
+	}
+	for _, on := range []bool{true, false} {
+		if err := Freeze(dir.Name(), on); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := os.Mkdir(dir.Name()+"/nested", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- c.Wait() }()
+	if err := Remove(dir.Name()); err != nil {
+		t.Error(err)
+	}
+	<-done
+	if err := Remove(dir.Name()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("second time: %v", err)
+	}
+}
+
+func TestDeviceFilterInKernel(t *testing.T) {
+	dir := testCgroup(t)
+	if err := DeviceFilter(dir, []DeviceRule{{Type: 'a', Major: -1, Minor: -1}, {Allow: true, Type: 'c', Major: 1, Minor: 3, Access: "rw"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := startIn(t, dir, "sh", "-c", "echo x >/dev/null").Wait(); err != nil {
+		t.Errorf("/dev/null: %v", err)
+	}
+	if err := startIn(t, dir, "sh", "-c", "head -c1 /dev/zero").Wait(); err == nil {
+		t.Error("/dev/zero could be read")
+	}
+}
