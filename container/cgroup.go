@@ -106,21 +106,6 @@ func (c *Container) openCgroup() (*os.File, error) {
 	return os.Open(dir)
 }
 
-// pruneCgroups removes those of containers that are not there any more.
-func pruneCgroups(s *Store) error {
-	h, err := cgroups.Find()
-	if err != nil {
-		return nil
-	}
-	var errs []error
-	for _, id := range dirNames(h.Dir(cgroupName(""))) {
-		if len(id) == 64 && isID(id) && !s.owned(id) {
-			errs = append(errs, cgroups.Remove(h.Dir(cgroupName(id))))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // Stats is what the container uses now.
 func (c *Container) Stats() (*cgroups.Stats, error) {
 	if st := c.State(); st.Status != Running && st.Status != Paused {

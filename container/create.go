@@ -284,8 +284,7 @@ func (c *Container) lowerDirs() []string {
 	return dirs
 }
 
-// stage makes the folder under .new-ID, takes the name, makes volumes, writes
-// config.json and renames the folder to ID. Undone in reverse on an error.
+// stage makes the folder under .new-ID, fills it and renames it to ID.
 func (c *Container) stage(img *image.Image, root *lazyLayers) (err error) {
 	s := c.store
 	tmp := s.dir(".new-" + c.ID)
@@ -302,11 +301,18 @@ func (c *Container) stage(img *image.Image, root *lazyLayers) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			held.Close()
-		}
-	}()
+	if err = c.fill(tmp, img, root); err != nil {
+		held.Close()
+		return err
+	}
+	c.held = held
+	return nil
+}
+
+// fill takes the name, makes volumes, writes config.json, and gives the folder
+// its final name. On an error name and volumes are given back.
+func (c *Container) fill(tmp string, img *image.Image, root *lazyLayers) (err error) {
+	s := c.store
 	if err := unix.Mkdir(tmp+"/upper", 0o755); err != nil {
 		return err
 	}
@@ -328,26 +334,26 @@ func (c *Container) stage(img *image.Image, root *lazyLayers) (err error) {
 	defer func() {
 		if err != nil {
 			s.freeName(c.Name, c.ID)
+			c.dropAnonymous()
 		}
 	}()
 	wishes, err := s.mountWishes(&c.Options, img.Config.Volumes)
 	if err != nil {
 		return err
 	}
-	c.Mounts, err = s.realize(wishes, root.open)
-	defer func() {
-		if err != nil {
-			c.dropAnonymous()
-		}
-	}()
-	if err != nil {
+	if c.Mounts, err = s.realize(wishes, root.open); err != nil {
 		return err
 	}
 	if _, err = c.prepare(); err != nil { // every flag is looked at now, not at the start
 		return err
 	}
+	return c.publish(tmp, config, img)
+}
+
+// publish writes the record over its beginning and renames the folder.
+func (c *Container) publish(tmp string, config *os.File, img *image.Image) error {
 	if img.ID != "" { // it must not be removed between our look at it and the record that uses it
-		release, err := s.Images.Hold(img.ID)
+		release, err := c.store.Images.Hold(img.ID)
 		if err != nil {
 			return err
 		}
@@ -357,14 +363,10 @@ func (c *Container) stage(img *image.Image, root *lazyLayers) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err = config.WriteAt(b, 0); err != nil { // over the same beginning
+	if _, err = config.WriteAt(b, 0); err != nil {
 		return err
 	}
-	if err = os.Rename(tmp, c.dir); err != nil {
-		return err
-	}
-	c.held = held
-	return nil
+	return os.Rename(tmp, c.dir)
 }
 
 // makeDir makes a folder below containers/, and that on the first use.

@@ -156,17 +156,8 @@ func (w *mountWish) mountKey(key, val string, has bool) error {
 			return fmt.Errorf("field %q must be a key=value pair", key)
 		}
 	}
-	only := func(typ string) error {
-		if w.Type != typ {
-			return fmt.Errorf("%s does not fit type %s", key, w.Type)
-		}
-		return nil
-	}
 	switch key {
-	case "type", "consistency", "volume-driver":
-		if key == "volume-driver" && val != "local" && val != "" {
-			return fmt.Errorf("volume driver %q is not there, only local", val)
-		}
+	case "type", "consistency":
 	case "source", "src":
 		w.Source = val
 	case "target", "dst", "destination":
@@ -175,51 +166,65 @@ func (w *mountWish) mountKey(key, val string, has bool) error {
 		w.RW = !flag
 	case "rw":
 		w.RW = flag
+	default:
+		typ, _, _ := strings.Cut(key, "-")
+		if typ != "bind" && typ != "volume" && typ != "tmpfs" {
+			return fmt.Errorf("unknown key %q", key)
+		}
+		if w.Type != typ {
+			return fmt.Errorf("%s does not fit type %s", key, w.Type)
+		}
+		return w.typeKey(key, val, flag)
+	}
+	return nil
+}
+
+// typeKey takes the keys that belong to one type.
+func (w *mountWish) typeKey(key, val string, flag bool) error {
+	switch key {
 	case "bind-propagation":
 		if !slices.Contains([]string{"private", "rprivate", "shared", "rshared", "slave", "rslave"}, val) {
 			return fmt.Errorf("bind-propagation %q is not known", val)
 		}
 		w.Propagation = val
-		return only("bind")
 	case "bind-nonrecursive":
 		if flag {
 			w.Options = append(w.Options, "bind")
 		}
-		return only("bind")
 	case "bind-recursive":
-		return w.bindRecursive(val, only("bind"))
+		return w.bindRecursive(val)
 	case "volume-nocopy":
 		if flag {
 			w.Options = append(w.Options, "nocopy")
 		}
-		return only("volume")
+	case "volume-driver":
+		if val != "local" && val != "" {
+			return fmt.Errorf("volume driver %q is not there, only local", val)
+		}
 	case "volume-label":
 		if w.labels == nil {
 			w.labels = map[string]string{}
 		}
 		k, v, _ := strings.Cut(val, "=")
 		w.labels[k] = v
-		return only("volume")
 	case "tmpfs-size":
 		n, err := parseSize(val)
 		if err != nil {
 			return err
 		}
 		w.Options = append(w.Options, "size="+strconv.FormatInt(n, 10))
-		return only("tmpfs")
 	case "tmpfs-mode":
 		if _, err := strconv.ParseUint(val, 8, 32); err != nil {
 			return fmt.Errorf("tmpfs-mode %q: not an octal mode", val)
 		}
 		w.Options = append(w.Options, "mode="+val)
-		return only("tmpfs")
 	default:
 		return fmt.Errorf("unknown key %q", key)
 	}
 	return nil
 }
 
-func (w *mountWish) bindRecursive(val string, err error) error {
+func (w *mountWish) bindRecursive(val string) error {
 	switch val {
 	case "enabled", "readonly":
 	case "disabled":
@@ -229,7 +234,7 @@ func (w *mountWish) bindRecursive(val string, err error) error {
 	default:
 		return fmt.Errorf("bind-recursive %q is not known", val)
 	}
-	return err
+	return nil
 }
 
 // checkMount holds the fields against the type.
