@@ -80,7 +80,15 @@ func (u *unpacker) chown(fd, uid, gid int) error {
 	if err := checkIDs(uid, gid); err != nil || !u.owners {
 		return err
 	}
-	return unix.Fchown(fd, uid, gid)
+	return unmapped(unix.Fchown(fd, uid, gid), uid, gid)
+}
+
+// unmapped explains chown's EINVAL: user_namespaces(7).
+func unmapped(err error, uid, gid int) error {
+	if err == unix.EINVAL {
+		return fmt.Errorf("owner %d:%d is not mapped into this user namespace: %w", uid, gid, err)
+	}
+	return err
 }
 
 // checkIDs: 2^32-1 means "leave it" to chown(2).
@@ -99,7 +107,7 @@ func (u *unpacker) metaAt(dir int, name string, h *tar.Header) error {
 	}
 	if u.owners {
 		if err := unix.Fchownat(dir, name, h.Uid, h.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return err
+			return unmapped(err, h.Uid, h.Gid)
 		}
 	}
 	if h.Typeflag != tar.TypeSymlink {

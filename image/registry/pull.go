@@ -86,7 +86,7 @@ func pull(ctx context.Context, s *image.Store, r image.Reference, opt Options) (
 	err = a.Fetch(ctx, parallel, func(ctx context.Context, i int) (io.ReadCloser, error) {
 		l := m.Layers[i]
 		opt.say("%s: pulling %s", short(l.Digest), size(l.Size))
-		return &download{ctx: ctx, c: c, blob: l, done: func() { opt.say("%s: pulled", short(l.Digest)) }}, nil
+		return &download{ctx: ctx, c: c, blob: l, done: func() { opt.say("%s: downloaded", short(l.Digest)) }}, nil
 	})
 	if err != nil {
 		return nil, err
