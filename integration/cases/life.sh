@@ -1,0 +1,39 @@
+# Containers that live on, and what is left of many.
+
+t_detached() {
+	local id; id=$(b run -d --name web busybox sh -c 'echo up; sleep 100')
+	like "$id" '^[0-9a-f]{64}$'
+	sleep 0.3
+	eq "$(b logs web)" up
+	eq "$(b exec web sh -c 'echo in; exit 3' || echo $?)" $'in\n3'
+	like "$(b ps)" web
+	refuse 125 web run --name web busybox true
+	b stop -t 1 web >/dev/null; eq "$(b inspect -f '{{.State.Status}} {{.State.ExitCode}}' web)" "exited 137"
+	b rm web >/dev/null
+}
+t_two_containers_talk() {
+	b run -d --name server busybox sh -c 'mkdir /w; echo page >/w/i; exec httpd -f -p 80 -h /w' >/dev/null
+	local ip; ip=$(b inspect -f '{{.NetworkSettings.IPAddress}}' server)
+	eq "$(b run --rm busybox sh -c "for i in 1 2 3 4 5; do wget -q -O - http://$ip/i && exit; sleep 0.2; done")" page
+	b rm -f server >/dev/null
+}
+t_two_hundred() {
+	local i
+	for i in $(seq 200); do b run --rm busybox true || fail "run $i"; done
+}
+t_four_times_fifty() {
+	local j
+	for j in 1 2 3 4; do (for i in $(seq 50); do b run --rm busybox true || exit 1; done) & done
+	for j in 1 2 3 4; do wait -n || fail "a run failed"; done
+}
+t_killed_at_any_moment() {
+	local i p
+	for i in $(seq 40); do
+		"$BERTH" --root "$ROOT" run --rm busybox sleep 0.05 >/dev/null 2>&1 & p=$!
+		sleep "0.0$((RANDOM % 5))$((RANDOM % 10))"
+		kill -KILL $p 2>/dev/null || true
+		wait $p 2>/dev/null || true
+	done
+	sleep 0.5
+	b system prune -f >/dev/null
+}

@@ -1,0 +1,66 @@
+# What a container is, and how errors are told.
+
+t_process_one() {
+	try run --rm --network none busybox sh -c 'echo $$; hostname; ls /proc/self/fd; ls /sys/class/net'
+	eq "$rc" 0 "$err"
+	like "$out" $'^1\n[0-9a-f]{12}\n0\n1\n2\n.*lo'
+}
+t_exit_codes() {
+	try run --rm --network none busybox sh -c 'exit 42'; eq "$rc" 42
+	try run --rm --network none busybox sh -c 'kill -9 $$'; eq "$rc" 137 "killed"
+}
+t_host_image() { # no image, no network
+	try run --rm --network none @host sh -c 'echo x >/etc/berth-was-here && cat /etc/berth-was-here'
+	eq "$rc" 0 "$err"; eq "$out" x
+	[ ! -e /etc/berth-was-here ] || fail "the host was written to"
+}
+t_errors() {
+	refuse 127 nosuch run --rm --network none busybox nosuch
+	refuse 126 plain run --rm --network none busybox /bin/plain
+	refuse 125 no-such-flag run --no-such-flag busybox true
+	refuse 125 'nope' run --rm --pull never nope:9 true
+	refuse 125 'Nope' run --rm 'Nope//x' true
+	refuse 125 nouser run --rm -u nouser busybox true
+	refuse 125 vm.swappiness run --rm --network none --sysctl vm.swappiness=1 busybox true
+	refuse 125 /no/such run --rm --mount type=bind,source=/no/such,target=/x busybox true
+}
+t_no_privileges() {
+	local o rc
+	o=$(setpriv --reuid 65534 --regid 65534 --clear-groups "$BERTH" --root "$ROOT" run --rm busybox true 2>&1); rc=$?
+	eq "$rc" 125; like "$o" 'berth: error:'; like "$o" 'hint'
+}
+t_corrupt_archive() {
+	head -c 100000 "$TMP/busybox.tar" >"$TMP/short.tar"
+	refuse 125 '' load -i "$TMP/short.tar"
+}
+t_full_disk() {
+	mkdir "$TMP/full"; mount -t tmpfs -o size=512k tmpfs "$TMP/full"
+	local o rc
+	o=$("$BERTH" --root "$TMP/full" load -i "$TMP/busybox.tar" 2>&1); rc=$?
+	umount "$TMP/full"; rmdir "$TMP/full"
+	eq "$rc" 125; like "$o" 'no space left'
+}
+t_missing_controller() {
+	grep -qw memory /sys/fs/cgroup/cgroup.controllers 2>/dev/null && return # the VM's tests have it
+	refuse 125 'memory.*cgroup v1' run --rm --network none -m 64m busybox true
+}
+t_volumes_and_read_only() {
+	mkdir "$TMP/v"; echo hello >"$TMP/v/f"
+	try run --rm --network none --read-only --tmpfs /t -v "$TMP/v:/a/b:ro" busybox sh -c 'cat /a/b/f; touch /t/x && echo t; touch /x || echo ro; touch /a/b/x || echo ro2'
+	eq "$out" $'hello\nt\nro\nro2'
+	rm -r "$TMP/v"
+}
+t_explain_is_what_runs() { # the system calls of the plan are those that strace sees
+	command -v strace >/dev/null || { echo "strace is not installed: the plan is not compared" >&2; return; }
+	b explain run --rm --network none busybox true >"$TMP/plan" || fail "explain"
+	strace -f -o "$TMP/trace" "$BERTH" --root "$ROOT" run --rm --network none busybox true 2>/dev/null || true
+	# The child is the thread that calls pivot_root; its calls up to execve.
+	local pid; pid=$(awk '/pivot_root/ {print $1; exit}' "$TMP/trace")
+	[ -n "$pid" ] || { echo "strace cannot follow here" >&2; return; }
+	awk -v p="$pid" '$1 == p {sub(/\(.*/, "", $2); print $2}' "$TMP/trace" | sed '/^execve$/q' >"$TMP/seen"
+	sed -n '/^clone3/,$p' "$TMP/plan" | sed '1d; /^#/d; /^$/d; s/(.*//' | sed '/^execve$/q' >"$TMP/told"
+	# What was left out after a tolerated error is told and not seen: the rest is equal in order.
+	awk 'NR==FNR {told[NR]=$0; n=NR; next} {while (i < n && told[++i] != $0) ; if (told[i] != $0) {print "not in the plan:", $0; exit 1}}' \
+		"$TMP/told" "$TMP/seen" || fail "strace saw a call that the plan does not have"
+	[ "$(wc -l <"$TMP/seen")" -gt 50 ] || fail "only $(wc -l <"$TMP/seen") calls seen"
+}
