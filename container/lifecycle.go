@@ -104,26 +104,6 @@ func (c *Container) Kill(sig syscall.Signal) error {
 	return nil
 }
 
-// Wait returns the exit code once the container has ended for good.
-func (c *Container) Wait(ctx context.Context) (int, error) {
-	for {
-		st := c.State()
-		switch st.Status {
-		case Exited:
-			return st.ExitCode, nil
-		case Created:
-			if _, err := c.store.load(c.ID); err != nil { // --rm: its record is gone
-				return 0, nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-time.After(poll):
-		}
-	}
-}
-
 // Pause freezes all processes of the container (cgroup.freeze).
 func (c *Container) Pause() error { return c.setPaused(true) }
 
