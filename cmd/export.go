@@ -1,0 +1,223 @@
+package cmd
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"sort"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+func (a *app) exportCommand() *cli.Command {
+	return &cli.Command{
+		Usage: "write a container's file system as a tar archive", ArgsUsage: "CONTAINER",
+		Flags: []cli.Flag{text("output,o", "file", "write this file instead of stdout")},
+		Action: func(c *cli.Context) error {
+			name := c.String("output")
+			if name == "" && term.IsTerminal(int(os.Stdout.Fd())) {
+				return fail("export: stdout is a terminal", "berth export -o FILE CONTAINER")
+			}
+			ctr, err := a.container(c.Args().First())
+			if err != nil {
+				return err
+			}
+			dir, err := ctr.Mount()
+			if err != nil {
+				return err
+			}
+			err = exportTo(name, a.out, dir)
+			return errors.Join(err, ctr.Unmount())
+		},
+	}
+}
+
+// exportTo writes the tar to the file name, "" being stdout. The file appears
+// under its name when it is whole.
+func exportTo(name string, stdout io.Writer, dir string) error {
+	if name == "" {
+		return writeTar(stdout, dir)
+	}
+	f, err := os.CreateTemp(path.Dir(name), ".berth-export-*")
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	err = writeTar(f, dir)
+	if err = errors.Join(err, f.Chmod(0o600), f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// exporter walks a tree by descriptors: no name in it is ever resolved as a
+// path, so a container that swaps a folder for a link meanwhile leads nowhere.
+type exporter struct {
+	w     *tar.Writer
+	dev   uint64
+	links map[uint64]string // inode of a file with several names -> the first
+}
+
+func writeTar(w io.Writer, dir string) error {
+	e := &exporter{w: tar.NewWriter(w), links: map[uint64]string{}}
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("export %s: %w", dir, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("export %s: %w", dir, err)
+	}
+	e.dev = st.Dev
+	if err := e.folder(fd, ""); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	return e.w.Close()
+}
+
+// folder takes over the descriptor fd.
+func (e *exporter) folder(fd int, rel string) error {
+	f := os.NewFile(uintptr(fd), rel)
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	sort.Strings(names)
+	for _, n := range names {
+		if err := e.entry(fd, n, rel+n); err != nil {
+			return fmt.Errorf("%s: %w", rel+n, err)
+		}
+	}
+	return nil
+}
+
+func (e *exporter) entry(dir int, name, rel string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if err == unix.ENOENT {
+			return nil // removed meanwhile
+		}
+		return err
+	}
+	h := &tar.Header{
+		Name: rel, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid), Format: tar.FormatPAX,
+		ModTime: time.Unix(st.Mtim.Sec, 0),
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		return e.subfolder(dir, name, h)
+	case unix.S_IFREG:
+		return e.file(dir, name, h, &st)
+	case unix.S_IFLNK:
+		buf := make([]byte, unix.PathMax)
+		n, err := unix.Readlinkat(dir, name, buf)
+		if err != nil {
+			return err
+		}
+		h.Typeflag, h.Linkname = tar.TypeSymlink, string(buf[:n])
+	case unix.S_IFIFO:
+		h.Typeflag = tar.TypeFifo
+	case unix.S_IFCHR, unix.S_IFBLK:
+		h.Typeflag = tar.TypeChar
+		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+			h.Typeflag = tar.TypeBlock
+		}
+		h.Devmajor, h.Devminor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
+	default:
+		return nil // a socket lives with its process only
+	}
+	return e.w.WriteHeader(h)
+}
+
+func (e *exporter) subfolder(dir int, name string, h *tar.Header) error {
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	h.Typeflag, h.Name = tar.TypeDir, h.Name+"/"
+	if err := errors.Join(e.attributes(fd, h), e.w.WriteHeader(h)); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	return e.folder(fd, h.Name)
+}
+
+func (e *exporter) file(dir int, name string, h *tar.Header, st *unix.Stat_t) error {
+	if first, ok := e.links[st.Ino]; ok && st.Dev == e.dev {
+		h.Typeflag, h.Linkname = tar.TypeLink, first
+		return e.w.WriteHeader(h)
+	}
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	if st.Nlink > 1 && st.Dev == e.dev {
+		e.links[st.Ino] = h.Name
+	}
+	h.Typeflag, h.Size = tar.TypeReg, st.Size
+	if err := errors.Join(e.attributes(fd, h), e.w.WriteHeader(h)); err != nil {
+		return err
+	}
+	// the file may grow or shrink while a running container writes it: the tar
+	// keeps the size of the header
+	n, err := io.Copy(e.w, io.LimitReader(f, st.Size))
+	if err == nil && n < st.Size {
+		_, err = io.CopyN(e.w, zeros{}, st.Size-n)
+	}
+	return err
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// attributes are the extended ones that an image can have: file capabilities
+// and the user's own. Those of overlayfs are the host's business.
+func (e *exporter) attributes(fd int, h *tar.Header) error {
+	buf := make([]byte, 64<<10)
+	n, err := unix.Flistxattr(fd, buf)
+	if err != nil || n == 0 {
+		return nil // none, or a file system without
+	}
+	for _, name := range splitZero(buf[:n]) {
+		if name != "security.capability" && (len(name) < 5 || name[:5] != "user.") {
+			continue
+		}
+		val := make([]byte, 64<<10)
+		size, err := unix.Fgetxattr(fd, name, val)
+		if err != nil {
+			return err
+		}
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		h.PAXRecords["SCHILY.xattr."+name] = string(val[:size])
+	}
+	return nil
+}
+
+func splitZero(b []byte) (out []string) {
+	start := 0
+	for i, c := range b {
+		if c == 0 {
+			out = append(out, string(b[start:i]))
+			start = i + 1
+		}
+	}
+	return out
+}

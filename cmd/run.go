@@ -1,0 +1,126 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/container"
+)
+
+func (a *app) runCommand() *cli.Command {
+	return &cli.Command{
+		Usage: "create and run a new container from an image", ArgsUsage: "IMAGE [COMMAND] [ARG...]",
+		Description: "IMAGE is a name, an id, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, or @host:\nthe host's own files, which the container sees and cannot change.",
+		Flags: append(containerFlags(),
+			yes("detach,d", "run in the background and print the id"),
+			yes("explain", "print each step to stderr while it is done, with its result and time"),
+			yes("sig-proxy", "pass signals on to the process (default true)"),
+		),
+		Action: a.run,
+	}
+}
+
+func (a *app) run(c *cli.Context) error {
+	o, err := containerOptions(c)
+	if err != nil {
+		return err
+	}
+	streams, err := a.streams(c, &o)
+	if err != nil {
+		return err
+	}
+	ctr, err := a.newContainer(o, c.Bool("quiet"))
+	if err != nil {
+		return err
+	}
+	if o.Explain {
+		a.trace(ctr)
+	}
+	if o.Detach {
+		if err := ctr.StartMonitor(context.Background()); err != nil {
+			return withCode(container.StartCode(err), err)
+		}
+		fmt.Fprintln(a.out, ctr.ID)
+		return nil
+	}
+	keepOnBrokenPipe()
+	return a.ended(ctr, func() (int, error) { return ctr.Run(context.Background(), streams) })
+}
+
+// ended runs the foreground part of a container and makes an exit code of its end.
+func (a *app) ended(ctr *container.Container, foreground func() (int, error)) error {
+	code, err := foreground()
+	if errors.Is(err, container.ErrDetached) {
+		return nil
+	}
+	if err == nil {
+		a.failed(ctr)
+	}
+	return withCode(code, err)
+}
+
+// streams connects what the flags ask for: all but stdin, which only -i opens.
+func (a *app) streams(c *cli.Context, o *container.Options) (container.IO, error) {
+	s := container.IO{Stdout: os.Stdout, Stderr: a.errw, DetachKeys: o.DetachKeys, NoSigProxy: !o.SigProxy}
+	if o.Interactive {
+		s.Stdin = os.Stdin
+	}
+	attach := c.StringSlice("attach")
+	if len(attach) == 0 {
+		return s, nil
+	}
+	if o.Detach {
+		return s, fail("conflicting flags: --attach and --detach", "leave out one of them")
+	}
+	want := strings.ToLower(" " + strings.Join(attach, " ") + " ")
+	for word := range strings.FieldsSeq(want) {
+		if word != "stdin" && word != "stdout" && word != "stderr" {
+			return s, badValue("--attach", word, "stdin, stdout or stderr")
+		}
+	}
+	if !strings.Contains(want, " stdin ") {
+		s.Stdin = nil
+	}
+	if !strings.Contains(want, " stdout ") {
+		s.Stdout = io.Discard
+	}
+	if !strings.Contains(want, " stderr ") {
+		s.Stderr = io.Discard
+	}
+	return s, nil
+}
+
+// trace prints the steps of a start as they are done.
+func (a *app) trace(ctr *container.Container) {
+	ctr.Trace = func(step string, err error, d time.Duration) {
+		result := "ok"
+		if err != nil {
+			result = err.Error()
+		}
+		fmt.Fprintf(a.errw, "%8.3f ms  %-60s %s\n", float64(d.Microseconds())/1000, step, result)
+	}
+	if ctr.Options.Detach || ctr.Options.TTY {
+		a.note("--explain shows the steps of containers in the foreground without a terminal; for the others see berth explain run")
+	}
+}
+
+// keepOnBrokenPipe makes writing to a pipe without a reader an error instead of
+// the end of berth: the container's output is only passed on here, and the
+// container has to be waited for.
+func keepOnBrokenPipe() {
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
+}
+
+// interruptible is a context that Ctrl-C ends.
+func interruptible() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM, unix.SIGHUP)
+}
