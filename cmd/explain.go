@@ -1,6 +1,8 @@
 package cmd
 
 import (
+	"fmt"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/berth-run/berth/container"
@@ -57,6 +59,17 @@ func (a *app) printPlan(ctr *container.Container) error {
 	plan, err := ctr.Plan()
 	if err != nil {
 		return err
+	}
+	network, err := ctr.NetworkPlan()
+	if err != nil {
+		return err
+	}
+	if network != nil {
+		fmt.Fprintln(a.out, "# on the host: the network, while the process builds its root")
+		if err := network.Print(a.out); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.out)
 	}
 	plan.Print(a.out)
 	return nil

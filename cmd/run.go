@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -102,15 +103,23 @@ func (a *app) streams(c *cli.Context, o *container.Options) (container.IO, error
 // trace prints the steps of a start as they are done.
 func (a *app) trace(ctr *container.Container) {
 	ctr.Trace = func(step string, err error, d time.Duration) {
-		result := "ok"
-		if err != nil {
-			result = err.Error()
-		}
-		fmt.Fprintf(a.errw, "%8.3f ms  %-60s %s\n", float64(d.Microseconds())/1000, step, result)
+		fmt.Fprintf(a.errw, "%8.3f ms  %-8s %s\n", float64(d.Microseconds())/1000, result(err), step)
 	}
 	if ctr.Options.Detach || ctr.Options.TTY {
 		a.note("--explain shows the steps of containers in the foreground without a terminal; for the others see berth explain run")
 	}
+}
+
+// result is the kernel's name for an error: ENOENT.
+func result(err error) string {
+	var no syscall.Errno
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.As(err, &no):
+		return unix.ErrnoName(no)
+	}
+	return oneLine(err.Error())
 }
 
 // keepOnBrokenPipe makes writing to a pipe without a reader an error instead of
