@@ -39,7 +39,7 @@ type Plan struct {
 // child are known only then.
 type files struct {
 	stdin, stdout, stderr file
-	sync                  file   // read end, the parent's "go on"
+	sync, syncPeer        file   // the parent's "go on": read end, write end
 	terminal              file   // socket for the master
 	ns                    []file // joined namespaces
 	state                 file   // directory with the start FIFO
@@ -234,7 +234,7 @@ func (d *decision) limitsAndWait(waiting bool) error {
 	}
 	d.add(limits...)
 	if d.config.Network != nil {
-		d.add(await{at("parent's pipe", &d.files.sync), "the network"})
+		d.add(await{at("pipe", &d.files.sync), at("parent's end", &d.files.syncPeer), "the network"})
 	}
 	closing := step.CloseFrom{First: firstFD, Err: child.ErrFD}
 	if !waiting {

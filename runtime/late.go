@@ -31,11 +31,11 @@ func (s setNS) String() string     { return s.step().String() }
 func (s setNS) Calls() []step.Call { return s.step().Calls() }
 
 type await struct {
-	fd   *step.Arg
-	what string
+	fd, peer *step.Arg
+	what     string
 }
 
-func (s await) step() step.Await   { return step.Await{FD: *s.fd, For: s.what} }
+func (s await) step() step.Await   { return step.Await{FD: *s.fd, Peer: *s.peer, For: s.what} }
 func (s await) String() string     { return s.step().String() }
 func (s await) Calls() []step.Call { return s.step().Calls() }
 

@@ -152,6 +152,7 @@ func (l *launch) channels() error {
 			return fmt.Errorf("pipe to the child: %w", err)
 		}
 		l.open.fds, l.goOn = append(l.open.fds, p[0]), p[1]
+		f.syncPeer.arg.Value = uint64(p[1])
 		if err := l.open.give(&f.sync, p[0]); err != nil {
 			return err
 		}

@@ -7,7 +7,7 @@ t_process_one() {
 }
 t_exit_codes() {
 	try run --rm --network none busybox sh -c 'exit 42'; eq "$rc" 42
-	try run --rm --network none busybox sh -c 'kill -9 $$'; eq "$rc" 137 "killed"
+	try run --rm --network none --init busybox sh -c 'kill -9 $$'; eq "$rc" 137 "killed"
 }
 t_host_image() { # no image, no network
 	try run --rm --network none @host sh -c 'echo x >/etc/berth-was-here && cat /etc/berth-was-here'

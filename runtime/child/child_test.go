@@ -120,8 +120,7 @@ func TestReaderOfClosedPipeEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	plan := &step.Plan{}
-	// The child's own copy of the write end is closed, so it reads an end of file.
-	plan.Add(step.Dup{From: step.From(ErrFD), To: pipe[1]}, step.Await{FD: step.Int(pipe[0]), For: "nothing"})
+	plan.Add(step.Await{FD: step.Int(pipe[0]), Peer: step.Int(pipe[1]), For: "nothing"})
 	p, err := Start(plan, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +145,7 @@ func TestBinaryIsHidden(t *testing.T) {
 		t.Fatal(err)
 	}
 	plan := &step.Plan{}
-	plan.Add(step.LeaveMemory{}, step.HideBinary{}, step.Await{FD: step.Int(pipe[0]), For: "the test"},
+	plan.Add(step.LeaveMemory{}, step.HideBinary{}, step.Await{FD: step.Int(pipe[0]), Peer: step.Int(pipe[1]), For: "the test"},
 		step.Signals{}, step.Exec{Args: []string{"/bin/true"}})
 	p, err := Start(plan, Options{Trace: true})
 	if err != nil {

@@ -176,8 +176,9 @@ func (s Rlimit) Calls() []Call {
 // Await reads one byte which the parent writes when its part is done, such as
 // the network. It stands as late as possible: both work side by side till then.
 type Await struct {
-	FD  Arg
-	For string
+	FD   Arg
+	Peer Arg // the parent's end, of which the child has a copy: open, it would hide the parent's death
+	For  string
 }
 
 func (s Await) String() string { return "wait for the parent: " + s.For }
@@ -186,7 +187,7 @@ func (s Await) String() string { return "wait for the parent: " + s.For }
 func (s Await) Calls() []Call {
 	c := newCall("read", unix.SYS_READ, s.FD, Blob("buf", make([]byte, 8)), Int(1))
 	c.NonZero = true
-	return []Call{c}
+	return []Call{newCall("close", unix.SYS_CLOSE, s.Peer), c}
 }
 
 // AwaitStart is where a created container waits for `start`. Opening a FIFO for
