@@ -45,6 +45,7 @@ func (a *app) newContainer(o container.Options, quiet bool) (*container.Containe
 	if err != nil {
 		return nil, err
 	}
+	a.debugf("image %s is found", o.Image)
 	cid, err := newCIDFile(o.CIDFile)
 	if err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func (a *app) newContainer(o container.Options, quiet bool) (*container.Containe
 	if err := cid.write(ctr.ID); err != nil {
 		return nil, errors.Join(err, ctr.Remove(true, true), cid.drop())
 	}
-	a.debugf("container %s is %s", ctr.Name, ctr.ID)
+	a.debugf("container %s is created: %s", ctr.Name, ctr.ID)
 	return ctr, nil
 }
 

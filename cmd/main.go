@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -38,6 +39,7 @@ type app struct {
 	reg    Registry // nil in the light start
 	root   string   // state root, absolute
 	debug  bool
+	began  time.Time // for --debug
 	out    *results
 	errw   io.Writer
 	images *image.Store
@@ -50,12 +52,13 @@ var errNeedRegistry = errors.New("needs the registry client")
 // Main runs one command line and returns the exit code of the process. args[0]
 // is the program's own name.
 func Main(args []string, reg Registry) int {
-	a := &app{reg: reg, out: &results{w: os.Stdout}, errw: os.Stderr}
+	a := &app{reg: reg, out: &results{w: os.Stdout}, errw: os.Stderr, began: time.Now()}
 	err := a.dispatch(args[1:])
 	if err == errNeedRegistry && reg == nil {
 		return NeedRegistry
 	}
 	code := a.report(err)
+	a.debugf("exit code %d", code)
 	if a.out.err != nil && code == 0 {
 		return a.report(fail("write to stdout: "+a.out.err.Error(), ""))
 	}

@@ -60,6 +60,7 @@ func (a *app) run(c *cli.Context) error {
 // ended runs the foreground part of a container and makes an exit code of its end.
 func (a *app) ended(ctr *container.Container, foreground func() (int, error)) error {
 	code, err := foreground()
+	a.debugf("container %s has ended", ctr.Name)
 	if errors.Is(err, container.ErrDetached) {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -129,9 +130,12 @@ func (a *app) note(format string, args ...any) {
 	fmt.Fprintln(a.errw, "berth: note: "+oneLine(fmt.Sprintf(format, args...)))
 }
 
+// debugf tells with --debug what has been reached, and when: milliseconds
+// since Main was called.
 func (a *app) debugf(format string, args ...any) {
 	if a.debug {
-		fmt.Fprintln(a.errw, "berth: debug: "+oneLine(fmt.Sprintf(format, args...)))
+		ms := float64(time.Since(a.began).Microseconds()) / 1000
+		fmt.Fprintf(a.errw, "berth: debug: %7.3f ms: %s\n", ms, oneLine(fmt.Sprintf(format, args...)))
 	}
 }
 
