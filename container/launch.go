@@ -245,16 +245,18 @@ func StartCode(err error) int {
 	return 125
 }
 
-// Plan is what a start now would do, for explain. It takes no lease and makes
-// no cgroup; the files to be mounted must be there, so they are written, without
-// an address.
+// Plan is what a start now would do, for explain. It takes no lease, makes no
+// cgroup and writes no file: those that a start writes count as made.
 func (c *Container) Plan() (*runtime.Plan, error) {
-	if err := c.writeNetworkFiles(Network{}); err != nil {
-		return nil, err
-	}
 	cfg, err := c.config(nil)
 	if err != nil {
 		return nil, err
+	}
+	for _, name := range networkFiles {
+		cfg.Made = append(cfg.Made, c.store.dir(c.ID)+"/"+name)
+	}
+	if ownNetwork(c.Options.Network) {
+		cfg.Network = func(int) error { return nil }
 	}
 	return runtime.Decide(cfg)
 }

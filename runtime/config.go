@@ -39,6 +39,10 @@ type Config struct {
 	// program is executed only after it returned nil.
 	Network func(pid int) error
 
+	// Made are files that do not exist yet when the plan is decided, and will
+	// when it is started: sources of bind mounts, such as resolv.conf.
+	Made []string
+
 	Init  bool // process 1 is berth's reaper, the program its child
 	Trace func(step string, err error, took time.Duration)
 }

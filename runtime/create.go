@@ -31,7 +31,7 @@ type Waiting struct {
 // directory of its own, in which a FIFO is made. The container can outlive the
 // caller: the FIFO starts it.
 func Create(ctx context.Context, c Config, dir string) (*Waiting, error) {
-	p, err := decide(c, host{}, true)
+	p, err := decide(c, host{c.Made}, true)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -53,12 +54,15 @@ type file struct {
 }
 
 // Decide lays down all steps for a container. It looks at the host, and touches nothing.
-func Decide(c Config) (*Plan, error) { return decide(c, host{}, false) }
+func Decide(c Config) (*Plan, error) { return decide(c, host{c.Made}, false) }
 
-type host struct{}
+type host struct{ made []string }
 
 // Kind implements rootfs.Facts.
-func (host) Kind(path string) byte {
+func (h host) Kind(path string) byte {
+	if slices.Contains(h.made, path) {
+		return 'f'
+	}
 	var st unix.Stat_t
 	if unix.Stat(path, &st) != nil {
 		return 0
