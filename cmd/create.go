@@ -52,7 +52,7 @@ func (a *app) newContainer(o container.Options, quiet bool) (*container.Containe
 	}
 	ctr, err := a.store.Create(img, o)
 	if err != nil {
-		return nil, errors.Join(err, cid.drop())
+		return nil, withHint(errors.Join(err, cid.drop()), "see what the flags take: berth run --help")
 	}
 	if err := cid.write(ctr.ID); err != nil {
 		return nil, errors.Join(err, ctr.Remove(true, true), cid.drop())

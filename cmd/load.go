@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -24,7 +23,7 @@ func (a *app) loadCommand() *cli.Command {
 			if name := c.String("input"); name != "" && name != "-" {
 				f, err := os.Open(name)
 				if err != nil {
-					return fmt.Errorf("load: %w", err)
+					return withHint(fmt.Errorf("load: %w", err), "give the path of an image archive")
 				}
 				defer f.Close()
 				in = f
@@ -42,12 +41,10 @@ func (a *app) loadCommand() *cli.Command {
 			}
 			loaded, err := a.images.Load(ctx, in, progress)
 			a.printLoaded(loaded)
-			if err != nil && !errors.Is(err, image.ErrReference) && hintFor(err) == "" && ctx.Err() == nil {
-				f := describe(err)
-				f.hint = "an archive comes from: berth save, docker save, skopeo copy docker://NAME docker-archive:FILE"
-				return f
+			if err != nil {
+				return withHint(err, "an archive comes from: docker save, or skopeo copy docker://NAME docker-archive:FILE")
 			}
-			return err
+			return nil
 		},
 	}
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/container"
 	"github.com/berth-run/berth/image"
 	"github.com/berth-run/berth/netns"
@@ -159,7 +159,11 @@ func describe(err error) *failure {
 	}
 	f = &failure{text: err.Error(), code: exitBerth, err: err, hint: hintFor(err)}
 	var started *container.StartError
+	var limit *cgroups.NoControllerError
 	switch {
+	case errors.As(err, &limit):
+		f.text = strings.Replace(f.text, " ("+limit.Fix+")", "", 1)
+		f.hint = "leave the limit out, or " + limit.Fix
 	case errors.As(err, &started):
 		f.code = started.Code
 		if f.hint == "" {
@@ -191,6 +195,9 @@ var hints = [...]struct {
 	{container.ErrPaused, "let it go on: berth unpause CONTAINER"},
 	{container.ErrRunning, "stop it: berth stop CONTAINER, or remove it running: berth rm -f CONTAINER"},
 	{container.ErrInUse, "see who has it: berth ps -a"},
+	{errNoNetwork, "list all networks: berth network ls"},
+	{cgroups.ErrNoCgroup2, "mount -t cgroup2 none /sys/fs/cgroup"},
+	{unix.EROFS, "take a folder that can be written: berth --root DIR"},
 }
 
 func hintFor(err error) string {
@@ -210,10 +217,16 @@ func hintFor(err error) string {
 			return h.hint
 		}
 	}
-	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
-		return "berth needs root for this: sudo berth …"
-	}
 	return ""
+}
+
+// withHint gives an error this hint unless there is a better one.
+func withHint(err error, hint string) error {
+	f := describe(err)
+	if f.hint == "" {
+		f.hint = hint
+	}
+	return f
 }
 
 // needRoot refuses what an ordinary user cannot do, before half of it is done.
@@ -262,7 +275,7 @@ func unknownCommand(path, name string, list []entry) error {
 }
 
 func badValue(flag, value, want string) error {
-	return fail(fmt.Sprintf("invalid value %q for %s: want %s", value, flag, want), "")
+	return fail(fmt.Sprintf("invalid value %q for %s: want %s", value, flag, want), "see all flags with --help")
 }
 
 func noImage(ref string) error {

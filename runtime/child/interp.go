@@ -17,6 +17,8 @@ package child
 func clone(args, size, code, header uintptr) (pid, errno uintptr)
 
 // interpreter is never called: its text is copied into the region.
+//
+//lint:ignore U1000 entry, in assembly, takes its address
 func interpreter()
 
 // entry is the address of interpreter's text.
