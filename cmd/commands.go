@@ -45,10 +45,14 @@ func single() []entry {
 		{name: "inspect", about: "show all there is to know of containers, images, volumes or networks", build: (*app).inspectCommand, min: 1, max: -1},
 		{name: "top", about: "list the processes of a container", build: (*app).topCommand, min: 1, max: -1, literal: true},
 		{name: "port", about: "list the published ports of a container", build: (*app).portCommand, min: 1, max: 2},
+		{name: "stats", about: "show what containers use: processor, memory, network, disk", build: (*app).statsCommand, max: -1},
 		{name: "export", about: "write a container's file system as a tar archive", build: (*app).exportCommand, min: 1, max: 1},
 		{name: "mount", about: "show a container's file system on the host", build: (*app).mountCommand, min: 1, max: -1},
 		{name: "umount", about: "undo mount", build: (*app).umountCommand, min: 1, max: -1},
 		{name: "load", about: "load images from a tar archive or stdin", build: (*app).loadCommand},
+		{name: "save", about: "write images to a tar archive", build: (*app).saveCommand, min: 1, max: -1},
+		{name: "import", about: "make an image from a tar of a root file system", build: (*app).importCommand, min: 1, max: 2},
+		{name: "push", about: "upload an image to a registry", build: (*app).pushCommand, min: 1, max: 1},
 		{name: "tag", about: "give an image another name", build: (*app).tagCommand, min: 2, max: 2},
 		{name: "rmi", about: "remove one or more images", build: (*app).rmiCommand, min: 1, max: -1},
 		{name: "history", about: "show the layers of an image", build: (*app).historyCommand, min: 1, max: 1},
@@ -86,7 +90,7 @@ func pick(names string) []entry {
 }
 
 func containerCommands() []entry {
-	return append(pick("attach create exec export inspect kill logs ls=ps pause port rename restart rm run start stop top unpause update wait list=ps ps"),
+	return append(pick("attach create exec export inspect kill logs ls=ps pause port rename restart rm run start stats stop top unpause update wait list=ps ps"),
 		entry{name: "prune", about: "remove all stopped containers", build: (*app).containerPruneCommand})
 }
 

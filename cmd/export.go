@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"sort"
 	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 )
 
 func (a *app) exportCommand() *cli.Command {
@@ -20,10 +18,6 @@ func (a *app) exportCommand() *cli.Command {
 		Usage: "write a container's file system as a tar archive", ArgsUsage: "CONTAINER",
 		Flags: []cli.Flag{text("output,o", "file", "write this file instead of stdout")},
 		Action: func(c *cli.Context) error {
-			name := c.String("output")
-			if name == "" && term.IsTerminal(int(os.Stdout.Fd())) {
-				return fail("export: stdout is a terminal", "berth export -o FILE CONTAINER")
-			}
 			ctr, err := a.container(c.Args().First())
 			if err != nil {
 				return err
@@ -32,30 +26,10 @@ func (a *app) exportCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			err = exportTo(name, a.out, dir)
+			err = a.toFile(c.String("output"), "berth export -o FILE CONTAINER", func(w io.Writer) error { return writeTar(w, dir) })
 			return errors.Join(err, ctr.Unmount())
 		},
 	}
-}
-
-// exportTo writes the tar to the file name, "" being stdout. The file appears
-// under its name when it is whole.
-func exportTo(name string, stdout io.Writer, dir string) error {
-	if name == "" {
-		return writeTar(stdout, dir)
-	}
-	f, err := os.CreateTemp(path.Dir(name), ".berth-export-*")
-	if err != nil {
-		return fmt.Errorf("export: %w", err)
-	}
-	err = writeTar(f, dir)
-	if err = errors.Join(err, f.Chmod(0o600), f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
 }
 
 // exporter walks a tree by descriptors: no name in it is ever resolved as a

@@ -12,7 +12,7 @@ import (
 )
 
 func imageCommands() []entry {
-	return append(pick("history load ls=images pull rm=rmi tag"),
+	return append(pick("history import load ls=images pull push rm=rmi save tag"),
 		entry{name: "inspect", about: "show all there is to know of images", min: 1, max: -1,
 			build: func(a *app) *cli.Command {
 				return a.inspectOnly("image", "show all there is to know of images")

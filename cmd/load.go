@@ -42,7 +42,7 @@ func (a *app) loadCommand() *cli.Command {
 			loaded, err := a.images.Load(ctx, in, progress)
 			a.printLoaded(loaded)
 			if err != nil {
-				return withHint(err, "an archive comes from: docker save, or skopeo copy docker://NAME docker-archive:FILE")
+				return withHint(err, "an archive comes from: berth save, docker save, or skopeo copy docker://NAME docker-archive:FILE")
 			}
 			return nil
 		},

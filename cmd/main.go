@@ -22,12 +22,13 @@ const NeedRegistry = -1
 
 const defaultRoot = "/var/lib/berth"
 
-// Registry brings images from elsewhere.
+// Registry brings images from elsewhere, and takes them there.
 type Registry interface {
 	Pull(ctx context.Context, s *image.Store, ref string, o PullOptions) (*image.Image, error)
+	Push(ctx context.Context, s *image.Store, ref string, o PullOptions) (digest string, err error)
 }
 
-// PullOptions are the flags of pull.
+// PullOptions are the flags of pull and push.
 type PullOptions struct {
 	Platform string            // os/arch[/variant]; "" is this machine
 	Insecure bool              // plain http and unknown certificates

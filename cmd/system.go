@@ -235,11 +235,17 @@ func (a *app) facts() (*facts, error) {
 	if unix.Uname(&u) == nil {
 		f.KernelVersion, f.Name = unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Nodename[:])
 	}
-	var si unix.Sysinfo_t
-	if unix.Sysinfo(&si) == nil {
-		f.MemTotal = int64(si.Totalram) * int64(si.Unit)
-	}
+	f.MemTotal = int64(totalMemory())
 	return f, nil
+}
+
+// totalMemory of the host, bytes.
+func totalMemory() uint64 {
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) != nil {
+		return 0
+	}
+	return uint64(si.Totalram) * uint64(si.Unit)
 }
 
 // osName is PRETTY_NAME of os-release(5).

@@ -18,14 +18,28 @@ func main() { os.Exit(cmd.Main(os.Args, client{})) }
 type client struct{}
 
 func (client) Pull(ctx context.Context, s *image.Store, ref string, o cmd.PullOptions) (*image.Image, error) {
-	img, err := registry.Pull(ctx, s, ref, registry.Options{Platform: o.Platform, Insecure: o.Insecure, Progress: o.Progress})
+	img, err := registry.Pull(ctx, s, ref, options(o))
+	return img, kind(err)
+}
+
+func (client) Push(ctx context.Context, s *image.Store, ref string, o cmd.PullOptions) (string, error) {
+	digest, err := registry.Push(ctx, s, ref, options(o))
+	return digest, kind(err)
+}
+
+func options(o cmd.PullOptions) registry.Options {
+	return registry.Options{Platform: o.Platform, Insecure: o.Insecure, Progress: o.Progress}
+}
+
+// kind tells package cmd, which must not know package registry, what an error means.
+func kind(err error) error {
 	switch {
 	case errors.Is(err, registry.ErrNotFound):
-		err = &cmd.RegistryError{Err: err, Kind: cmd.RegistryMissing}
+		return &cmd.RegistryError{Err: err, Kind: cmd.RegistryMissing}
 	case errors.Is(err, registry.ErrDenied):
-		err = &cmd.RegistryError{Err: err, Kind: cmd.RegistryDenied}
+		return &cmd.RegistryError{Err: err, Kind: cmd.RegistryDenied}
 	case errors.Is(err, registry.ErrNetwork):
-		err = &cmd.RegistryError{Err: err, Kind: cmd.RegistryUnreachable}
+		return &cmd.RegistryError{Err: err, Kind: cmd.RegistryUnreachable}
 	}
-	return img, err
+	return err
 }
