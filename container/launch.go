@@ -255,7 +255,7 @@ func (c *Container) Plan() (*runtime.Plan, error) {
 	for _, name := range networkFiles {
 		cfg.Made = append(cfg.Made, c.store.dir(c.ID)+"/"+name)
 	}
-	if ownNetwork(c.Options.Network) {
+	if c.Options.Network == "bridge" {
 		cfg.Network = func(int) error { return nil }
 	}
 	return runtime.Decide(cfg)

@@ -17,8 +17,8 @@ func (c *Container) network() (func(pid int) error, Network, error) {
 	o := &c.Options
 	var n Network
 	switch {
-	case o.Network == "none":
-		return netns.Loopback, n, nil
+	case o.Network == "none": // the plan itself brings up lo
+		return nil, n, nil
 	case !ownNetwork(o.Network):
 		return nil, n, nil
 	}

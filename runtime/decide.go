@@ -163,6 +163,9 @@ func (d *decision) namespaces() error {
 		f := &d.files.ns[i]
 		d.add(setNS{at(f.path, f), f.flag, f.path})
 	}
+	if n, ok := namespace(d.spec, specs.NetworkNamespace); ok && n.Path == "" {
+		d.add(step.Loopback{})
+	}
 	prop := uint64(unix.MS_REC | unix.MS_PRIVATE)
 	if rootfs.Shares(d.spec.Mounts) {
 		prop = unix.MS_REC | unix.MS_SLAVE

@@ -34,6 +34,6 @@ t_killed_at_any_moment() {
 		kill -KILL $p 2>/dev/null || true
 		wait $p 2>/dev/null || true
 	done
-	sleep 0.5
+	sleep 1.5 # containers whose berth was killed end by themselves
 	b system prune -f >/dev/null
 }

@@ -119,6 +119,25 @@ func (s SetNS) Calls() []Call {
 	return []Call{newCall("setns", unix.SYS_SETNS, s.FD, Flags(s.Flags, CloneNames(s.Flags)))}
 }
 
+// Loopback brings up lo, which a new network namespace has down (netdevice(7)).
+type Loopback struct{}
+
+func (Loopback) String() string { return "ip link set lo up" }
+
+// Calls implements Step.
+func (Loopback) Calls() []Call {
+	fd := &Result{"socket"}
+	ifreq := make([]byte, 40) // struct ifreq
+	copy(ifreq, "lo")
+	binary.NativeEndian.PutUint16(ifreq[16:], unix.IFF_UP|unix.IFF_RUNNING)
+	return []Call{
+		newCall("socket", unix.SYS_SOCKET, Flags(unix.AF_INET, "AF_INET"),
+			Flags(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, "SOCK_DGRAM|SOCK_CLOEXEC"), Int(0)).to(fd),
+		newCall("ioctl", unix.SYS_IOCTL, From(fd), Flags(unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"), Blob(`{"lo", IFF_UP|IFF_RUNNING}`, ifreq)),
+		newCall("close", unix.SYS_CLOSE, From(fd)),
+	}
+}
+
 // Hostname and Domainname set the names of the new UTS namespace.
 type Hostname struct{ Name string }
 
