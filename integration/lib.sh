@@ -62,17 +62,18 @@ P
 # after. Devices and namespaces go some milliseconds after the last process.
 leftovers() {
 	awk '{print "mount", $5}' /proc/self/mountinfo
-	find /sys/fs/cgroup -type d -path '*berth/*' | sed 's/^/cgroup /'
+	find /sys/fs/cgroup -type d -path '*berth/*' 2>/dev/null | sed 's/^/cgroup /'
 	ip -o link | awk -F'[: ]+' '/vb[0-9a-f]/ {print "link", $2}'
 	nft list ruleset 2>/dev/null | grep -E 'elements|dnat' | sed 's/^/rule /'
 	find "$ROOT/containers" "$ROOT/names" "$ROOT/net" -mindepth 1 2>/dev/null | grep -v lock | sed 's/^/file /'
 }
 clean() {
-	local i
+	local i new
 	for i in $(seq 50); do
 		leftovers >"$TMP/after"
-		cmp -s "$TMP/before" "$TMP/after" && return
+		new=$(comm -13 <(sort "$TMP/before") <(sort "$TMP/after"))
+		[ -n "$new" ] || return 0
 		sleep 0.1
 	done
-	diff "$TMP/before" "$TMP/after" >&2 || fail "something was left behind"
+	fail "left behind: $new"
 }
