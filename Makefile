@@ -12,7 +12,6 @@ NEEDS = busybox=busybox-static nft=nftables ip=iproute2 python3=python3 strace=s
 
 build: ## one static binary, ./berth
 	$(GO) build $(TAGS) -trimpath -ldflags '-s -w' -o berth ./cmd/berth
-	ln -sf berth berth-oci
 
 test: deps lint unit integration ## everything: lint, unit and golden tests, integration as root
 
@@ -35,9 +34,8 @@ integration: build ## black-box tests of the built binary, as root
 bench: build ## compare with what is installed of crun, runc, bwrap, podman
 	integration/bench ./berth
 
-install: build ## into PREFIX, with the link for OCI callers
+install: build ## into PREFIX
 	install -D -m 755 berth $(DESTDIR)$(PREFIX)/bin/berth
-	ln -sf berth $(DESTDIR)$(PREFIX)/bin/berth-oci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
