@@ -124,12 +124,17 @@ func (a *app) history(c *cli.Context) error {
 	}
 	type row struct{ Comment, CreatedAt, CreatedBy, CreatedSince, ID, Size string }
 	var rows []row
+	layer := len(img.Layers)
 	for i := len(conf.History) - 1; i >= 0; i-- {
 		h := conf.History[i]
 		r := row{Comment: h.Comment, CreatedAt: h.Created.Local().Format(time.RFC3339), CreatedBy: h.CreatedBy,
 			CreatedSince: ago(h.Created), ID: "<missing>", Size: "N/A"}
 		if h.EmptyLayer {
 			r.Size = "0B"
+		} else if layer--; layer >= 0 {
+			if info, err := a.images.Info(img.Layers[layer]); err == nil {
+				r.Size = humanSize(info.Size, 3)
+			}
 		}
 		if i == len(conf.History)-1 {
 			if r.ID = img.ID; !c.Bool("no-trunc") {

@@ -150,7 +150,7 @@ func (a *app) infoCommand() *cli.Command {
 // facts is what info shows; names are docker's where docker has them.
 type facts struct {
 	ServerVersion     string
-	BerthRootDir      string `json:"DockerRootDir"`
+	DockerRootDir     string
 	Containers        int
 	ContainersRunning int
 	ContainersPaused  int
@@ -194,8 +194,8 @@ Architecture: %s
 CPUs: %d
 Memory: %s
 Name: %s
-`, f.ServerVersion, f.BerthRootDir, f.Containers, f.ContainersRunning, f.ContainersPaused, f.ContainersStopped,
-		f.Images, f.BerthRootDir, f.CgroupMount, strings.Join(f.CgroupControllers, " "),
+`, f.ServerVersion, f.DockerRootDir, f.Containers, f.ContainersRunning, f.ContainersPaused, f.ContainersStopped,
+		f.Images, f.DockerRootDir, f.CgroupMount, strings.Join(f.CgroupControllers, " "),
 		f.KernelVersion, f.OperatingSystem, f.Architecture, f.NCPU, humanSize(f.MemTotal, 4), f.Name)
 	for _, w := range f.Warnings {
 		a.note("%s", w)
@@ -204,7 +204,7 @@ Name: %s
 }
 
 func (a *app) facts() (*facts, error) {
-	f := &facts{ServerVersion: Version, BerthRootDir: a.root, Driver: "overlay2", CgroupDriver: "cgroupfs", CgroupVersion: "2",
+	f := &facts{ServerVersion: Version, DockerRootDir: a.root, Driver: "overlay2", CgroupDriver: "cgroupfs", CgroupVersion: "2",
 		OSType: "linux", Architecture: runtime.GOARCH, NCPU: runtime.NumCPU(), OperatingSystem: osName(), Warnings: []string{}}
 	ctrs, err := a.store.List()
 	if err != nil {
