@@ -6,17 +6,19 @@ TAGS   = -tags urfave_cli_no_docs
 PREFIX ?= /usr/local
 
 # What the tests need from Debian, as COMMAND=PACKAGE.
-NEEDS = busybox=busybox-static nft=nftables ip=iproute2 python3=python3 strace=strace
+NEEDS = busybox=busybox-static nft=nftables ip=iproute2 python3=python3 strace=strace \
+	qemu-system-x86_64=qemu-system-x86 mke2fs=e2fsprogs cpio=cpio xz=xz-utils
 
-.PHONY: build test lint unit integration bench install deps help
+.PHONY: build test lint unit integration vm-test bench install deps help
 
 build: ## one static binary, ./berth
 	$(GO) build $(TAGS) -trimpath -ldflags '-s -w' -o berth ./cmd/berth
 
-test: deps lint unit integration ## everything: lint, unit and golden tests, integration as root
+test: deps lint unit integration vm-test ## everything: lint, unit, integration as root, limits in a VM
 
 deps: ## check what the tests need, install nothing
 	@missing=; for n in $(NEEDS); do command -v $${n%%=*} >/dev/null || missing+=" $${n##*=}"; done; \
+	[ -e /usr/lib/qemu/virtiofsd ] || missing+=" qemu-system-common"; \
 	[ -z "$$missing" ] || { echo "the tests need packages that are not there: apt-get install -y$$missing"; exit 1; }
 
 lint: ## gofmt, go vet for amd64 and arm64, staticcheck
@@ -30,6 +32,9 @@ unit: ## unit and golden tests; those that need root say so when they skip
 
 integration: build ## black-box tests of the built binary, as root
 	integration/run ./berth
+
+vm-test: build ## limits in a VM with cgroup v2 and every controller
+	integration/vm/run -t 600 integration/vm/limits ./berth
 
 bench: build ## compare with what is installed of crun, runc, bwrap, podman
 	integration/bench ./berth
