@@ -309,11 +309,31 @@ func (c *Container) stage(img *image.Image, root *lazyLayers) (err error) {
 	return nil
 }
 
+// makeUpper makes the container's own layer. In an overlay the root directory is
+// the upper one, so it takes mode, owner and time of the image's.
+func (c *Container) makeUpper(dir string) error {
+	if err := unix.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	lower := c.lowerDirs()
+	if len(lower) == 0 {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(lower[len(lower)-1], &st); err != nil {
+		return fmt.Errorf("the image's root directory: %w", err)
+	}
+	return errors.Join(
+		unix.Chown(dir, int(st.Uid), int(st.Gid)),
+		unix.Chmod(dir, st.Mode&0o7777),
+		unix.UtimesNano(dir, []unix.Timespec{st.Atim, st.Mtim}))
+}
+
 // fill takes the name, makes volumes, writes config.json, and gives the folder
 // its final name. On an error name and volumes are given back.
 func (c *Container) fill(tmp string, img *image.Image, root *lazyLayers) (err error) {
 	s := c.store
-	if err := unix.Mkdir(tmp+"/upper", 0o755); err != nil {
+	if err := c.makeUpper(tmp + "/upper"); err != nil {
 		return err
 	}
 	if err := unix.Mkdir(tmp+"/work", 0o700); err != nil {

@@ -13,7 +13,7 @@ import (
 
 // validName is docker's rule [a-zA-Z0-9][a-zA-Z0-9_.-]+ for containers and volumes.
 func validName(s string) bool {
-	if len(s) < 2 || len(s) > 200 {
+	if s == "" || len(s) > 200 {
 		return false
 	}
 	for i := range len(s) {
@@ -28,7 +28,7 @@ func validName(s string) bool {
 
 func checkName(kind, s string) error {
 	if !validName(s) {
-		return fmt.Errorf("invalid %s name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, at least two of them", kind, s)
+		return fmt.Errorf("invalid %s name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, at most 200 of them", kind, s)
 	}
 	return nil
 }
