@@ -223,7 +223,7 @@ func hintFor(err error) string {
 // withHint gives an error this hint unless there is a better one.
 func withHint(err error, hint string) error {
 	f := describe(err)
-	if f.hint == "" {
+	if f.hint == "" && !errors.Is(err, context.Canceled) {
 		f.hint = hint
 	}
 	return f
