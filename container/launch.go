@@ -35,6 +35,9 @@ type running struct {
 // launch starts the container: network, files, cgroup, process, state. When it
 // returns the program has been executed, or nothing is left of the attempt.
 func (c *Container) launch(ctx context.Context, s stdio) (*running, error) {
+	if builtWithCgo {
+		return nil, errors.New("this berth was built with cgo, which cannot start containers: build it with CGO_ENABLED=0 (make build)")
+	}
 	unlock, err := c.lock()
 	if err != nil {
 		return nil, err
