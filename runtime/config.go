@@ -47,6 +47,9 @@ type Config struct {
 	Trace func(step string, err error, took time.Duration)
 }
 
+// filtered tells that the cgroup gets a device filter.
+func (c *Config) filtered() bool { return c.Cgroup != nil && len(c.Devices) > 0 }
+
 // ErrNotFound and ErrNotExecutable are the reasons for a shell's exit codes 127
 // and 126: the program is not there; it is there and cannot be executed.
 var (

@@ -76,11 +76,19 @@ func (p *Plan) start(ctx context.Context, meanwhile func(*launch) error) (*Proce
 
 // began is the parent's share while the child builds its root.
 func (p *Plan) began(l *launch) error {
-	if p.config.Network == nil {
+	if l.goOn < 0 {
 		return nil
 	}
-	if err := p.config.Network(l.child.Pid); err != nil {
-		return err
+	if p.config.filtered() {
+		// Compiling it takes the kernel a third of a millisecond: time enough for the child.
+		if err := filterDevices(l.cgroup, p.config.Devices); err != nil {
+			return err
+		}
+	}
+	if p.config.Network != nil {
+		if err := p.config.Network(l.child.Pid); err != nil {
+			return err
+		}
 	}
 	// If the child has failed by now nobody reads; its own error is told then.
 	if _, err := unix.Write(l.goOn, []byte{1}); err != nil && err != unix.EPIPE {
@@ -177,10 +185,8 @@ func (l *launch) enterCgroup() (err error) {
 	if c.Cgroup == nil {
 		return nil
 	}
-	if l.cgroup, err = c.Cgroup.Apply(); err != nil {
-		return err
-	}
-	return filterDevices(l.cgroup, c.Devices)
+	l.cgroup, err = c.Cgroup.Apply()
+	return err
 }
 
 // reopen duplicates a descriptor: every launch closes its own.
