@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -24,6 +25,9 @@ type record struct {
 
 func idsDir(root string) string    { return filepath.Join(root, "net", "ids") }
 func leasesDir(root string) string { return filepath.Join(root, "net", "leases") }
+
+// newSuffix is that of a record that is being written.
+const newSuffix = ".new"
 
 func recordPath(root, id string) string { return filepath.Join(idsDir(root), id) }
 
@@ -105,8 +109,14 @@ func loadRecord(root, id string) (*record, error) {
 // a power cut there is no network left that it could describe.
 func (r *record) save(root string) error {
 	path := recordPath(root, r.id)
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, []byte(r.String()), 0o600); err != nil {
+	tmp := path + newSuffix
+	err := os.WriteFile(tmp, []byte(r.String()), 0o600)
+	if errors.Is(err, fs.ErrNotExist) { // the first container of this root
+		if err = makeDirs(root); err == nil {
+			err = os.WriteFile(tmp, []byte(r.String()), 0o600)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("network record of %s: %w", r.id, err)
 	}
 	if err := os.Rename(tmp, path); err != nil {
@@ -117,8 +127,9 @@ func (r *record) save(root string) error {
 
 // lease takes an address of the bridge's subnet for id. A lease is a symbolic
 // link named by the address, made by one symlink(2): two processes cannot both
-// succeed, and one killed at any moment leaves either nothing or a link that
-// says whose it is. No lock, no list to scan: the search starts at a place
+// succeed, and the link says whose it is. The record that names the address is
+// written first: whoever removes a container whose start was killed at any
+// moment finds there what has to be given back. No lock, no list to scan: the search starts at a place
 // derived from the id, so that thousands of containers rarely meet, and an
 // address just given back is not handed out again at once (its connection
 // tracking entries live for some minutes). taken says what the kernel knows:
@@ -149,14 +160,11 @@ func leaseOne(root, id string, subnet netip.Prefix, a netip.Addr, taken func(net
 }
 
 func tryLease(root, id string, a netip.Addr, taken func(netip.Addr) (bool, error)) (bool, error) {
+	if err := (&record{id: id, addr: a}).save(root); err != nil {
+		return false, err
+	}
 	path := leasePath(root, a)
 	err := unix.Symlink("../ids/"+id, path)
-	if err == unix.ENOENT {
-		if err := makeDirs(root); err != nil {
-			return false, err
-		}
-		err = unix.Symlink("../ids/"+id, path)
-	}
 	if err == unix.EEXIST {
 		return leaseOwner(path) == id, nil // left by an earlier run of this container
 	}

@@ -60,7 +60,7 @@ func HostLink(id string) string {
 func Decide(root string, req Request) (*Plan, error) {
 	p, err := decide(root, req, true)
 	if err != nil && p != nil {
-		err = errors.Join(err, forget(root, req.ID, p.Addr.Addr()))
+		err = errors.Join(err, Release(root, req.ID))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("network of container %s: %w", short(req.ID), err)
@@ -77,7 +77,7 @@ func Explain(root string, req Request) (*Plan, error) {
 	return p, nil
 }
 
-// decide returns a plan along with an error once a lease has to be given back.
+// decide returns a plan along with an error once something has to be given back.
 func decide(root string, req Request, reserve bool) (*Plan, error) {
 	if req.ID == "" || strings.ContainsAny(req.ID, "/\n ") || req.ID[0] == '.' {
 		return nil, fmt.Errorf("id %q cannot be a file name", req.ID)
@@ -102,7 +102,7 @@ func decide(root string, req Request, reserve bool) (*Plan, error) {
 		addr = likelyAddress(req, p.Bridge, old)
 	}
 	if err != nil {
-		return nil, err
+		return p, err
 	}
 	p.Addr = netip.PrefixFrom(addr, p.Bridge.Subnet.Bits())
 	if p.MAC = req.MAC; p.MAC == nil {
@@ -120,13 +120,10 @@ func decide(root string, req Request, reserve bool) (*Plan, error) {
 	for _, port := range p.Ports {
 		p.elements = append(p.elements, element{port, addr})
 	}
-	if reserve {
-		r := &record{id: p.ID, addr: addr, ports: p.Ports}
-		if err := r.save(root); err != nil {
-			return p, err
-		}
+	if reserve && (len(p.Ports) > 0 || old != nil) { // else the lease's own record says it all
+		err = (&record{id: p.ID, addr: addr, ports: p.Ports}).save(root)
 	}
-	return p, nil
+	return p, err
 }
 
 func (c *conn) bridgeFor(req Request) (Bridge, error) {

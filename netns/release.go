@@ -29,24 +29,23 @@ func Release(root, id string) error {
 	if err != nil {
 		return err
 	}
-	if r == nil {
-		return nil // nothing, or a lease alone, which Prune finds
+	if r != nil && leaseOwner(leasePath(root, r.addr)) == id {
+		if err := r.unpublish(); err != nil {
+			return fmt.Errorf("release the network of container %s: %w", short(id), err)
+		}
+		if err := unlease(root, id, r.addr); err != nil {
+			return err
+		}
 	}
-	if err := r.unpublish(); err != nil {
-		return fmt.Errorf("release the network of container %s: %w", short(id), err)
-	}
-	return forget(root, id, r.addr)
+	return forget(root, id)
 }
 
-// forget removes the lease and then the record that names it.
-func forget(root, id string, a netip.Addr) error {
-	letGo(root, id)
-	if err := unlease(root, id, a); err != nil {
-		return err
-	}
-	err := os.Remove(recordPath(root, id))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("network record of %s: %w", id, err)
+// forget removes the record, which goes last.
+func forget(root, id string) error {
+	for _, path := range [...]string{recordPath(root, id), recordPath(root, id) + newSuffix} {
+		if err := unix.Unlink(path); err != nil && err != unix.ENOENT {
+			return fmt.Errorf("remove network record %s: %w", path, err)
+		}
 	}
 	return nil
 }
@@ -119,7 +118,7 @@ func owners(root string) (map[string][]netip.Addr, error) {
 		return nil, fmt.Errorf("list network records: %w", err)
 	}
 	for _, e := range records {
-		ids[strings.TrimSuffix(e.Name(), ".new")] = nil
+		ids[strings.TrimSuffix(e.Name(), newSuffix)] = nil
 	}
 	leases, err := os.ReadDir(leasesDir(root))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -134,14 +133,13 @@ func owners(root string) (map[string][]netip.Addr, error) {
 	return ids, nil
 }
 
-// pruneOne also removes what a process killed in the middle of Decide leaves:
-// half a record, a lease without one, a record that cannot be read.
+// pruneOne also removes what Release cannot know of: a record that cannot be
+// read, a lease that no record names.
 func pruneOne(root, id string, addrs []netip.Addr) error {
 	err := Release(root, id)
 	if _, bad := loadRecord(root, id); bad != nil {
-		err = os.Remove(recordPath(root, id))
+		err = forget(root, id)
 	}
-	_ = os.Remove(recordPath(root, id) + ".new") // usually not there
 	for _, a := range addrs {
 		err = errors.Join(err, unlease(root, id, a))
 	}
