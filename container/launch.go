@@ -141,7 +141,7 @@ func (c *Container) config(size *specs.Box) (runtime.Config, error) {
 	rel := "containers/" + c.ID + "/"
 	return runtime.Config{
 		ID: c.ID, Spec: spec,
-		Rootfs:  rootfs.Overlay{Base: c.store.Root, Lower: c.Lower, Upper: rel + "upper", Work: rel + "work"},
+		Rootfs:  rootfs.Overlay{Base: c.store.Root, Lower: c.Lower, Upper: rel + "upper", Work: rel + "work", Volatile: c.Options.Remove},
 		Cgroup:  group,
 		Devices: spec.Linux.Resources.Devices,
 		Init:    c.Options.Init,

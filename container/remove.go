@@ -129,7 +129,8 @@ func removeFolder(dir string) error {
 	for _, f := range [...]string{"config.json", "state.json", "hosts", "hostname", "resolv.conf", "log.json"} {
 		unix.Unlinkat(fd, f, 0)
 	}
-	for _, d := range [...]string{"work/work", "work", "upper"} {
+	unix.Unlinkat(fd, "work/work/incompat/volatile/dirty", 0) // of a volatile overlay
+	for _, d := range [...]string{"work/work/incompat/volatile", "work/work/incompat", "work/work", "work", "upper"} {
 		unix.Unlinkat(fd, d, unix.AT_REMOVEDIR)
 	}
 	unix.Close(fd)

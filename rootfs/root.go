@@ -24,6 +24,11 @@ type Overlay struct {
 	Lower       []string // lowest first
 	Upper, Work string   // siblings; their parent is the mount point
 	UserXattr   bool     // where the mounter may not set trusted.* attributes (Linux 5.11)
+
+	// Volatile leaves out all syncs: without it the end of the last mount writes
+	// out every dirty page of the file system that Upper lies on, whoever wrote
+	// it (Documentation/filesystems/overlayfs.rst, Linux 5.10).
+	Volatile bool
 }
 
 // Step implements Root.
@@ -31,7 +36,7 @@ func (o Overlay) Step(root *step.Result) step.Step {
 	lower := slices.Clone(o.Lower)
 	slices.Reverse(lower)
 	return step.Overlay{Base: o.Base, Lower: lower, Upper: o.Upper, Work: o.Work,
-		UserXattr: o.UserXattr, Target: path.Dir(o.Upper), Root: root}
+		UserXattr: o.UserXattr, Volatile: o.Volatile, Target: path.Dir(o.Upper), Root: root}
 }
 
 // Dir is a directory that is the root as it is, as an OCI bundle has it.

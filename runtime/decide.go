@@ -125,7 +125,7 @@ func (d *decision) add(s ...step.Step) { d.child.Add(s...) }
 
 // at is an argument whose number Start fills in.
 func at(text string, f *file) *step.Arg {
-	f.arg = &step.Arg{Text: text}
+	f.arg = step.Later(text)
 	return f.arg
 }
 

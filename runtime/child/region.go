@@ -160,28 +160,45 @@ func (l *layout) arg(at int, a step.Arg) error {
 		l.pointer(at, off)
 	case a.Place != step.Nowhere:
 		l.fixups = append(l.fixups, fixup{at, a.Place, a.Value})
-	case a.Vector != nil:
-		off := l.alloc(8 * (len(a.Vector) + 1))
-		l.pointer(at, off)
-		for i, s := range a.Vector {
-			str := l.alloc(len(s) + 1)
-			copy(l.data[str:], s)
-			l.pointer(off+8*i, str)
-		}
-	case a.Bytes != nil:
-		off := l.alloc(len(a.Bytes))
-		copy(l.data[off:], a.Bytes)
-		l.pointer(at, off)
-		if a.Hole != nil {
-			l.holes[a.Hole.Of] = off + a.Hole.Offset
-		}
-		for in, f := range a.Fixups {
-			if err := l.arg(off+in, f); err != nil {
-				return err
-			}
-		}
+	case a.To != nil:
+		return l.memory(at, a.To)
 	default:
+		if s, ok := a.String(); ok {
+			l.str(at, s)
+			return nil
+		}
 		l.put(at, a.Value)
+	}
+	return nil
+}
+
+// str stores a string and its address.
+func (l *layout) str(at int, s string) {
+	off := l.alloc(len(s) + 1)
+	copy(l.data[off:], s)
+	l.pointer(at, off)
+}
+
+// memory stores what an argument points at, and its address.
+func (l *layout) memory(at int, m *step.Memory) error {
+	if m.Vector != nil {
+		off := l.alloc(8 * (len(m.Vector) + 1))
+		l.pointer(at, off)
+		for i, s := range m.Vector {
+			l.str(off+8*i, s)
+		}
+		return nil
+	}
+	off := l.alloc(len(m.Bytes))
+	copy(l.data[off:], m.Bytes)
+	l.pointer(at, off)
+	if m.Hole != nil {
+		l.holes[m.Hole.Of] = off + m.Hole.Offset
+	}
+	for in, f := range m.Fixups {
+		if err := l.arg(off+in, f); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -30,18 +30,42 @@ type Call struct {
 // Result is the return value of an earlier call, mostly a file descriptor.
 type Result struct{ Name string }
 
-// Arg is one argument: a number, or a pointer to bytes which the plan owns.
+// Arg is one argument: a number, or a pointer to memory which the plan owns.
+// How it prints is worked out only when somebody asks: a start does not.
 type Arg struct {
 	Value uint64
-	Text  string  // how it prints
 	From  *Result // the value is the result of an earlier call
 	Place Place   // Value is counted from a place in the plan's memory
+	To    *Memory // the value points at this
 
-	Bytes  []byte      // the value points at these
+	str   string           // To a string, or the text of a constant
+	isStr bool             // the value points at str and a NUL
+	show  func(Arg) string // prints what has no constant text
+}
+
+// Memory is what an argument points at.
+type Memory struct {
+	Bytes  []byte
 	Fixups map[int]Arg // within Bytes: 8 bytes that another argument fills
 	Hole   *Hole       // within Bytes: where the result of an earlier call goes
-	Vector []string    // the value points at a NULL-terminated array of strings
+	Vector []string    // in place of Bytes: a NULL-terminated array of strings
 }
+
+// Text is how the argument prints.
+func (a Arg) Text() string {
+	switch {
+	case a.show != nil:
+		return a.show(a)
+	case a.isStr:
+		return quote(a.str)
+	case a.From != nil:
+		return "$" + a.From.Name
+	}
+	return a.str
+}
+
+// String is the string that the argument points at, without its NUL.
+func (a Arg) String() (s string, ok bool) { return a.str, a.isStr }
 
 // Hole is a result of 4 bytes within the Bytes of an argument. The call that
 // makes it stores it there.
@@ -63,11 +87,13 @@ const (
 
 // At is an address at a place.
 func At(p Place, offset int) Arg {
-	text := [...]string{"", "plan", "plan_end", "rest"}[p]
-	if offset != 0 {
-		text += "+" + strconv.Itoa(offset)
-	}
-	return Arg{Place: p, Value: uint64(offset), Text: text}
+	return Arg{Place: p, Value: uint64(offset), show: func(a Arg) string {
+		text := [...]string{"", "plan", "plan_end", "rest"}[p]
+		if offset != 0 {
+			text += "+" + strconv.Itoa(offset)
+		}
+		return text
+	}}
 }
 
 func newCall(name string, nr uintptr, args ...Arg) Call {
@@ -84,49 +110,60 @@ func (c Call) may(skip int, errs ...unix.Errno) Call {
 }
 
 // Int is a plain number.
-func Int(v int) Arg { return Arg{Value: uint64(v), Text: strconv.Itoa(v)} }
+func Int(v int) Arg { return Arg{Value: uint64(v), show: decimal} }
+
+func decimal(a Arg) string { return strconv.FormatInt(int64(a.Value), 10) }
 
 // Flags is a number that prints as the names of its bits.
-func Flags(v uint64, names string) Arg { return Arg{Value: v, Text: names} }
+func Flags(v uint64, names string) Arg { return Arg{Value: v, str: names} }
 
 // Octal is a file mode.
-func Octal(v uint32) Arg { return Arg{Value: uint64(v), Text: "0" + strconv.FormatUint(uint64(v), 8)} }
+func Octal(v uint32) Arg { return Arg{Value: uint64(v), show: octal} }
+
+func octal(a Arg) string { return "0" + strconv.FormatUint(a.Value, 8) }
+
+// Later is a number that is known when the plan is started. Till then, and in
+// print, it is what.
+func Later(what string) *Arg { return &Arg{str: what} }
 
 // Null is a NULL pointer.
-var Null = Arg{Text: "NULL"}
+var Null = Arg{str: "NULL"}
 
 // Cwd is AT_FDCWD.
-var Cwd = Arg{Value: ^uint64(99), Text: "AT_FDCWD"}
+var Cwd = Arg{Value: ^uint64(99), str: "AT_FDCWD"}
 
 // Str is a NUL-terminated string.
-func Str(s string) Arg {
-	return Arg{Bytes: append([]byte(s), 0), Text: quote(s)}
-}
+func Str(s string) Arg { return Arg{str: s, isStr: true} }
 
 // From uses the result of an earlier call.
-func From(r *Result) Arg { return Arg{From: r, Text: "$" + r.Name} }
+func From(r *Result) Arg { return Arg{From: r} }
 
 // Strings is an argument vector.
 func Strings(v []string) Arg {
-	q := make([]string, len(v))
-	for i, s := range v {
-		q[i] = quote(s)
+	if v == nil {
+		v = []string{} // an array of the NULL alone
 	}
-	return Arg{Vector: v, Text: "[" + strings.Join(q, ", ") + "]"}
+	return Arg{To: &Memory{Vector: v}, show: func(Arg) string {
+		q := make([]string, len(v))
+		for i, s := range v {
+			q[i] = quote(s)
+		}
+		return "[" + strings.Join(q, ", ") + "]"
+	}}
 }
 
 // Struct is a pointer to 64-bit words in native order, the shape of most
 // arguments of newer system calls.
-func Struct(text string, words ...uint64) Arg {
+func Struct(show func() string, words ...uint64) Arg {
 	b := make([]byte, 0, 8*len(words))
 	for _, w := range words {
 		b = binary.NativeEndian.AppendUint64(b, w)
 	}
-	return Arg{Bytes: b, Text: text}
+	return Arg{To: &Memory{Bytes: b}, show: func(Arg) string { return show() }}
 }
 
 // Blob is a pointer to bytes of any shape.
-func Blob(text string, b []byte) Arg { return Arg{Bytes: b, Text: text} }
+func Blob(text string, b []byte) Arg { return Arg{To: &Memory{Bytes: b}, str: text} }
 
 // String prints the call as strace would: name(args) = $result.
 func (c Call) String() string {
@@ -137,7 +174,7 @@ func (c Call) String() string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString(a.Text)
+		b.WriteString(a.Text())
 	}
 	b.WriteByte(')')
 	if c.Out != nil {

@@ -75,7 +75,7 @@ func (s Terminal) Calls() []Call {
 	rw, text := uint64(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC), "O_RDWR|O_NOCTTY|O_CLOEXEC"
 	open := newCall("openat", unix.SYS_OPENAT, Cwd, Str("/dev/pts/ptmx"), Flags(rw, text)).to(master)
 	if s.Root != nil {
-		how := Struct(fmt.Sprintf("{%s, RESOLVE_IN_ROOT}", text), rw, 0, unix.RESOLVE_IN_ROOT)
+		how := openHow(rw, unix.RESOLVE_IN_ROOT)
 		open = newCall("openat2", unix.SYS_OPENAT2, From(s.Root), Str("dev/pts/ptmx"), how, Int(24)).to(master)
 	}
 	size := make([]byte, 8)
@@ -117,9 +117,9 @@ func (s Terminal) send(fd *Result) Call {
 	put(msg[24:], 1)
 	put(msg[40:], uint64(len(control)))
 	return newCall("sendmsg", unix.SYS_SENDMSG, s.Socket, Arg{
-		Bytes: msg, Text: "{SCM_RIGHTS, [$" + fd.Name + "]}",
-		Fixups: map[int]Arg{
-			16: {Bytes: iov, Fixups: map[int]Arg{0: Str("t")}},
-			32: {Bytes: control, Hole: &Hole{16, fd}},
-		}}, Int(0))
+		str: "{SCM_RIGHTS, [$" + fd.Name + "]}",
+		To: &Memory{Bytes: msg, Fixups: map[int]Arg{
+			16: {To: &Memory{Bytes: iov, Fixups: map[int]Arg{0: Str("t")}}},
+			32: {To: &Memory{Bytes: control, Hole: &Hole{16, fd}}},
+		}}}, Int(0))
 }

@@ -50,7 +50,7 @@ func (HideBinary) Calls() []Call {
 		fix[8*i] = w
 	}
 	binary.NativeEndian.PutUint32(b[100:], 0) // exe_fd, stored by memfd_create
-	m := Arg{Bytes: b, Fixups: fix, Hole: &Hole{100, fd}, Text: "{…, exe_fd=$exe}"}
+	m := Arg{To: &Memory{Bytes: b, Fixups: fix, Hole: &Hole{100, fd}}, str: "{…, exe_fd=$exe}"}
 	return []Call{
 		newCall("memfd_create", unix.SYS_MEMFD_CREATE, Str("berth"), Flags(unix.MFD_CLOEXEC, "MFD_CLOEXEC")).to(fd),
 		newCall("prctl", unix.SYS_PRCTL, Flags(unix.PR_SET_MM, "PR_SET_MM"), Flags(unix.PR_SET_MM_MAP, "PR_SET_MM_MAP"), m, Int(len(b)), Int(0)),

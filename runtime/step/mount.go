@@ -14,7 +14,7 @@ import (
 type Propagation struct{ Flags uint64 } // MS_REC|MS_SLAVE
 
 func (s Propagation) String() string {
-	return "mounts pass between host and container: " + mountFlags(s.Flags).Text
+	return "mounts pass between host and container: " + mountFlags(s.Flags).Text()
 }
 
 // Calls implements Step.
@@ -30,6 +30,7 @@ type Overlay struct {
 	Lower       []string // uppermost first
 	Upper, Work string   // empty: read-only
 	UserXattr   bool     // whiteouts of an unprivileged user (Linux 5.11)
+	Volatile    bool     // never synced: an upper that goes with its container (Linux 5.10)
 	Target      string
 	Root        *Result
 }
@@ -51,6 +52,9 @@ func (s Overlay) Options() string {
 	}
 	if s.UserXattr {
 		o += ",userxattr"
+	}
+	if s.Volatile {
+		o += ",volatile"
 	}
 	return o
 }
@@ -91,8 +95,15 @@ func openDir(p string) Call {
 // (openat2(2), Linux 5.6).
 func openIn(root *Result, name string, flags uint64) Call {
 	flags |= unix.O_PATH | unix.O_CLOEXEC
-	how := Struct(fmt.Sprintf("{%s, RESOLVE_IN_ROOT}", openFlags(flags)), flags, 0, unix.RESOLVE_IN_ROOT)
-	return newCall("openat2", unix.SYS_OPENAT2, From(root), Str(relative(name)), how, Int(24))
+	return newCall("openat2", unix.SYS_OPENAT2, From(root), Str(relative(name)), openHow(flags, unix.RESOLVE_IN_ROOT), Int(24))
+}
+
+// openHow is struct open_how.
+func openHow(flags, resolve uint64) Arg {
+	return Struct(func() string {
+		r := map[uint64]string{unix.RESOLVE_IN_ROOT: "RESOLVE_IN_ROOT", unix.RESOLVE_NO_MAGICLINKS: "RESOLVE_NO_MAGICLINKS"}[resolve]
+		return "{" + openFlags(flags) + ", " + r + "}"
+	}, flags, 0, resolve)
 }
 
 // relative is a cleaned path below the root, "." for the root itself.
@@ -284,7 +295,9 @@ func (a MountAttr) call(mount *Result, recursive bool) Call {
 	if recursive {
 		flags, text = flags|unix.AT_RECURSIVE, text+"|AT_RECURSIVE"
 	}
-	show := fmt.Sprintf("{set=%s, clear=%s, propagation=%s}", attrNames(a.Set), attrNames(a.Clear), mountFlags(a.Propagation).Text)
+	show := func() string {
+		return fmt.Sprintf("{set=%s, clear=%s, propagation=%s}", attrNames(a.Set), attrNames(a.Clear), mountFlags(a.Propagation).Text())
+	}
 	return newCall("mount_setattr", unix.SYS_MOUNT_SETATTR, From(mount), Str(""), Flags(flags, text),
 		Struct(show, a.Set, a.Clear, a.Propagation, 0), Int(32))
 }
@@ -385,7 +398,7 @@ func (s Chdir) String() string { return "working directory " + s.Path }
 func (s Chdir) Calls() []Call {
 	cwd := &Result{"cwd"}
 	flags := uint64(unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC)
-	how := Struct("{O_PATH|O_DIRECTORY|O_CLOEXEC, RESOLVE_NO_MAGICLINKS}", flags, 0, unix.RESOLVE_NO_MAGICLINKS)
+	how := openHow(flags, unix.RESOLVE_NO_MAGICLINKS)
 	return []Call{
 		newCall("openat2", unix.SYS_OPENAT2, Cwd, Str(s.Path), how, Int(24)).to(cwd),
 		newCall("fchdir", unix.SYS_FCHDIR, From(cwd)),

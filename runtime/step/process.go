@@ -19,7 +19,7 @@ func (Signals) String() string { return "unblock all signals" }
 // Calls implements Step.
 func (Signals) Calls() []Call {
 	return []Call{newCall("rt_sigprocmask", unix.SYS_RT_SIGPROCMASK,
-		Flags(2, "SIG_SETMASK"), Struct("[]", 0), Null, Int(8))}
+		Flags(2, "SIG_SETMASK"), Struct(func() string { return "[]" }, 0), Null, Int(8))}
 }
 
 // Umask sets the file mode creation mask. It is 0 while the root is built, for
@@ -58,7 +58,7 @@ type Dup struct {
 	To   int
 }
 
-func (s Dup) String() string { return fmt.Sprintf("descriptor %d is %s", s.To, s.From.Text) }
+func (s Dup) String() string { return fmt.Sprintf("descriptor %d is %s", s.To, s.From.Text()) }
 
 // Calls implements Step.
 func (s Dup) Calls() []Call {
@@ -189,7 +189,7 @@ func (s Rlimit) String() string {
 // Calls implements Step.
 func (s Rlimit) Calls() []Call {
 	return []Call{newCall("prlimit64", unix.SYS_PRLIMIT64, Int(0), Flags(uint64(s.Resource), s.Name),
-		Struct(fmt.Sprintf("{%d, %d}", s.Soft, s.Hard), s.Soft, s.Hard), Null)}
+		Struct(func() string { return fmt.Sprintf("{%d, %d}", s.Soft, s.Hard) }, s.Soft, s.Hard), Null)}
 }
 
 // Await reads one byte which the parent writes when its part is done, such as
@@ -243,7 +243,7 @@ func (s Exec) String() string { return "become " + strings.Join(s.Args, " ") }
 // may not be executed is told, not that of the last one.
 func (s Exec) Calls() []Call {
 	argv, env := Strings(s.Args), Strings(s.Env)
-	env.Text = fmt.Sprintf("[%d variables]", len(s.Env))
+	env.show = func(Arg) string { return fmt.Sprintf("[%d variables]", len(s.Env)) }
 	call := func(file string) Call {
 		return newCall("execve", unix.SYS_EXECVE, Str(file), argv, env)
 	}
@@ -289,7 +289,7 @@ func (s Reaper) Calls() []Call {
 		calls = append(calls,
 			newCall("getpid", unix.SYS_GETPID).to(pid),
 			newCall("ioctl", unix.SYS_IOCTL, Int(0), Flags(unix.TIOCSPGRP, "TIOCSPGRP"),
-				Arg{Bytes: make([]byte, 4), Hole: &Hole{0, pid}, Text: "[$pid]"}))
+				Arg{To: &Memory{Bytes: make([]byte, 4), Hole: &Hole{0, pid}}, str: "[$pid]"}))
 	}
 	return calls
 }

@@ -30,6 +30,7 @@ func (p *Plan) Add(s ...Step) { p.Steps = append(p.Steps, s...) }
 
 // Calls is the plan flattened, with the step that each call belongs to.
 func (p *Plan) Calls() (calls []Call, owner []int) {
+	calls, owner = make([]Call, 0, 6*len(p.Steps)), make([]int, 0, 6*len(p.Steps))
 	for i, s := range p.Steps {
 		for _, c := range s.Calls() {
 			calls = append(calls, c)
@@ -81,11 +82,13 @@ func CloneNames(v uint64) string {
 	})
 }
 
-func mountFlags(v uint64) Arg {
-	if v == 0 {
-		return Int(0)
+func mountFlags(v uint64) Arg { return Arg{Value: v, show: mountNames} }
+
+func mountNames(a Arg) string {
+	if a.Value == 0 {
+		return "0"
 	}
-	return Flags(v, names(v, []flagName{
+	return names(a.Value, []flagName{
 		{unix.MS_RDONLY, "MS_RDONLY"}, {unix.MS_NOSUID, "MS_NOSUID"}, {unix.MS_NODEV, "MS_NODEV"},
 		{unix.MS_NOEXEC, "MS_NOEXEC"}, {unix.MS_SYNCHRONOUS, "MS_SYNCHRONOUS"}, {unix.MS_DIRSYNC, "MS_DIRSYNC"},
 		{unix.MS_NOATIME, "MS_NOATIME"}, {unix.MS_NODIRATIME, "MS_NODIRATIME"}, {unix.MS_RELATIME, "MS_RELATIME"},
@@ -93,7 +96,7 @@ func mountFlags(v uint64) Arg {
 		{unix.MS_SLAVE, "MS_SLAVE"}, {unix.MS_PRIVATE, "MS_PRIVATE"}, {unix.MS_SHARED, "MS_SHARED"},
 		{unix.MS_UNBINDABLE, "MS_UNBINDABLE"}, {unix.MS_LAZYTIME, "MS_LAZYTIME"},
 		{unix.MS_NOSYMFOLLOW, "MS_NOSYMFOLLOW"}, {unix.MS_SILENT, "MS_SILENT"},
-	}))
+	})
 }
 
 func openFlags(v uint64) string {
