@@ -10,6 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/image"
 	"github.com/berth-run/berth/rootfs"
 	"github.com/berth-run/berth/runtime"
 )
@@ -55,10 +56,8 @@ func (c *Container) launch(ctx context.Context, s stdio) (*running, error) {
 	r := &running{c: c, first: old.Status == Created && old.FinishedAt.IsZero(), log: &logFile{path: c.logPath()}, st: State{RestartCount: old.RestartCount}}
 	if err := r.start(ctx, s); err != nil {
 		err = errors.Join(err, c.release())
-		if !c.Options.Remove {
-			c.writeState(State{Status: old.Status, ExitCode: StartCode(err), Error: err.Error(),
-				StartedAt: old.StartedAt, FinishedAt: time.Now().UTC(), RestartCount: old.RestartCount}, false)
-		}
+		c.writeState(State{Status: old.Status, ExitCode: StartCode(err), Error: err.Error(),
+			StartedAt: old.StartedAt, FinishedAt: time.Now().UTC(), RestartCount: old.RestartCount}, false)
 		return nil, err
 	}
 	return r, nil
@@ -90,11 +89,15 @@ func (r *running) start(ctx context.Context, s stdio) error {
 	if err := c.writeNetworkFiles(net); err != nil {
 		return err
 	}
+	if err := c.store.makeMountPoints(); err != nil {
+		return err
+	}
 	child, err := r.pipes(s, &cfg)
 	if err != nil {
 		return err
 	}
 	defer closeAll(child...)
+	cfg.Cloned = func(pid int) error { return r.cloned(pid) }
 	plan, err := runtime.Decide(cfg)
 	if err == nil {
 		r.proc, err = plan.Start(ctx)
@@ -106,19 +109,20 @@ func (r *running) start(ctx context.Context, s stdio) error {
 	if c.Options.TTY {
 		r.in, r.out = r.proc.Console, r.proc.Console
 	}
-	return r.started()
+	return nil
 }
 
-// started writes the state down. From here on other processes find the container.
-func (r *running) started() error {
+// cloned writes the state down while the process builds its root: it costs no
+// time so. From here on other processes find the container; should the start
+// fail yet, launch writes again.
+func (r *running) cloned(pid int) error {
 	st := &r.st
-	st.Status, st.Pid, st.Monitor, st.Boot = Running, r.proc.Pid, os.Getpid(), bootID()
+	st.Status, st.Pid, st.Monitor, st.Boot = Running, pid, os.Getpid(), bootID()
 	st.StartTicks, _ = procStart(st.Pid)
 	st.MonitorTicks, _ = procStart(st.Monitor)
 	st.StartedAt = time.Now().UTC()
 	if err := r.c.writeState(*st, r.first); err != nil {
-		return errors.Join(fmt.Errorf("write the state of container %s: %w", r.c.Name, err),
-			unix.Kill(st.Pid, unix.SIGKILL), closeAll(r.in, r.out, r.err))
+		return fmt.Errorf("write the state of container %s: %w", r.c.Name, err)
 	}
 	return nil
 }
@@ -141,7 +145,8 @@ func (c *Container) config(size *specs.Box) (runtime.Config, error) {
 	rel := "containers/" + c.ID + "/"
 	return runtime.Config{
 		ID: c.ID, Spec: spec,
-		Rootfs:  rootfs.Overlay{Base: c.store.Root, Lower: c.Lower, Upper: rel + "upper", Work: rel + "work", Volatile: c.Options.Remove},
+		Rootfs: rootfs.Overlay{Base: c.store.Root, Lower: append([]string{mountPoints}, c.Lower...), Upper: rel + "upper", Work: rel + "work",
+			UserXattr: image.UserXattr(), Volatile: c.Options.Remove},
 		Cgroup:  group,
 		Devices: spec.Linux.Resources.Devices,
 		Init:    c.Options.Init,

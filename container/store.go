@@ -40,6 +40,7 @@ var (
 //	containers/.rm-ID  one that is being removed, locked by its remover
 //	names/NAME         another link of the config.json
 //	volumes/NAME/      _data volume.json
+//	mountpoints/       the lowest layer of all: what every container has mounts upon
 //
 // Every change is one rename, link or mkdir, so the kernel decides who was
 // first and a killed process leaves a folder that sweep can tell from a live one.
@@ -75,6 +76,38 @@ func (s *Store) containers() string      { return s.Root + "/containers" }
 func (s *Store) dir(id string) string    { return s.Root + "/containers/" + id }
 func (s *Store) namesDir() string        { return s.Root + "/names" }
 func (s *Store) link(name string) string { return s.Root + "/names/" + name }
+
+// mountPoints is a layer below all others with the files and directories that
+// every container has something mounted upon. An image that has them, as most
+// do, hides these; without them each start would create them in the container's
+// own layer, and each end delete them there.
+const mountPoints = "mountpoints"
+
+func (s *Store) makeMountPoints() error {
+	dir := s.Root + "/" + mountPoints
+	if err := unix.Access(dir, unix.F_OK); err == nil {
+		return nil
+	}
+	tmp, err := os.MkdirTemp(s.Root, "."+mountPoints)
+	if err != nil {
+		return fmt.Errorf("make the layer of mount points: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	err = os.Chmod(tmp, 0o755)
+	for _, d := range [...]string{"dev", "etc", "proc", "sys"} {
+		err = errors.Join(err, os.Mkdir(tmp+"/"+d, 0o755))
+	}
+	for _, f := range networkFiles {
+		err = errors.Join(err, os.WriteFile(tmp+"/etc/"+f, nil, 0o644))
+	}
+	if err == nil {
+		err = os.Rename(tmp, dir)
+	}
+	if err != nil && unix.Access(dir, unix.F_OK) != nil { // else another berth was faster
+		return fmt.Errorf("make the layer of mount points: %w", err)
+	}
+	return nil
+}
 
 // newID returns 64 hex digits from the kernel's generator (getrandom(2)).
 func newID() (string, error) {

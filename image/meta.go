@@ -37,6 +37,13 @@ func findRights() (*rights, error) {
 	return &rights{xattr: "user.overlay.", owners: true}, nil
 }
 
+// UserXattr tells that overlayfs has to be mounted with the option userxattr
+// here: the layers were unpacked so.
+func UserXattr() bool {
+	r, err := findRights()
+	return err == nil && r.xattr == "user.overlay."
+}
+
 // meta gives an open file or directory its owner, mode, xattrs and times. The
 // order matters: chown clears setuid bits and security.capability, an ACL
 // changes the group bits, and everything changes times.

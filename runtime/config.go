@@ -39,6 +39,10 @@ type Config struct {
 	// program is executed only after it returned nil.
 	Network func(pid int) error
 
+	// Cloned is called with the pid as soon as the process is there, before
+	// Network; likewise.
+	Cloned func(pid int) error
+
 	// Made are files that do not exist yet when the plan is decided, and will
 	// when it is started: sources of bind mounts, such as resolv.conf.
 	Made []string

@@ -240,7 +240,7 @@ func (d *decision) limitsAndWait(waiting bool) error {
 		return err
 	}
 	d.add(limits...)
-	if d.config.Network != nil || d.config.filtered() {
+	if d.config.Network != nil || d.config.Cloned != nil || d.config.filtered() {
 		d.add(await{at("pipe", &d.files.sync), at("parent's end", &d.files.syncPeer), "the network and the device filter"})
 	}
 	closing := step.CloseFrom{First: firstFD, Err: child.ErrFD}

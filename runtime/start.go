@@ -79,6 +79,11 @@ func (p *Plan) began(l *launch) error {
 	if l.goOn < 0 {
 		return nil
 	}
+	if p.config.Cloned != nil {
+		if err := p.config.Cloned(l.child.Pid); err != nil {
+			return err
+		}
+	}
 	if p.config.filtered() {
 		// Compiling it takes the kernel a third of a millisecond: time enough for the child.
 		if err := filterDevices(l.cgroup, p.config.Devices); err != nil {
