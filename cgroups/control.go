@@ -20,6 +20,9 @@ func Procs(dir string) ([]int, error) {
 	var pids []int
 	err := walk(dir, func(d string) error {
 		b, err := os.ReadFile(filepath.Join(d, "cgroup.procs"))
+		if errors.Is(err, unix.EOPNOTSUPP) { // in a threaded cgroup there are only threads
+			b, err = os.ReadFile(filepath.Join(d, "cgroup.threads"))
+		}
 		if err != nil {
 			return err
 		}
@@ -149,4 +152,14 @@ func flat(s string) map[string]uint64 {
 func Events(dir string) (map[string]uint64, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "memory.events"))
 	return flat(string(b)), err
+}
+
+// Frozen tells whether a cgroup was frozen, or is on the way there. One that is
+// gone is not.
+func Frozen(dir string) (bool, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "cgroup.freeze"))
+	if err != nil && !gone(err) {
+		return false, err
+	}
+	return strings.TrimSpace(string(b)) == "1", nil
 }

@@ -1,17 +1,8 @@
 package cgroups
 
-import (
-	"fmt"
-	"os"
-	"runtime"
-	"strings"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
-)
-
 // DeviceRule allows or denies access to device nodes; of several that speak of
-// the same access the last one counts.
+// the same access the last one counts. Reading, writing and making a node are
+// judged each for itself, and an access needs all that it consists of.
 type DeviceRule struct {
 	Allow        bool
 	Type         byte   // 'b', 'c', or 'a' for both
@@ -23,10 +14,7 @@ type DeviceRule struct {
 const (
 	devBlock, devChar           = 1, 2
 	accMknod, accRead, accWrite = 1, 2, 4
-	progTypeCgroupDevice        = 15
-	attachCgroupDevice          = 6
-	attachAllowMulti            = 2
-	bpfProgLoad, bpfProgAttach  = 5, 8
+	accAll                      = accMknod | accRead | accWrite
 )
 
 // insn is struct bpf_insn.
@@ -45,20 +33,18 @@ const (
 	and32k  = 0x54
 	rsh32k  = 0x74
 	jne32k  = 0x56
-	jneX    = 0x5e
 	jeq32k  = 0x16
 	exit    = 0x95
 	ctxReg  = 1
 	kind    = 2
-	access  = 3
+	access  = 3 // what is not decided yet
 	major   = 4
 	minor   = 5
 	scratch = 6
 )
 
-// deviceProgram compiles rules: checked from the last to the first, the first
-// that speaks of the access decides; without any it is denied. An allow rule
-// must cover all of the access, a deny rule any of it.
+// deviceProgram compiles rules: they are looked at from the last to the first,
+// each decides what it speaks of, and what none speaks of is denied.
 func deviceProgram(rules []DeviceRule) []insn {
 	p := []insn{
 		{ldxW, kind | ctxReg<<4, 0, 0},
@@ -83,6 +69,9 @@ func deviceProgram(rules []DeviceRule) []insn {
 func (r DeviceRule) compile() []insn {
 	bits := accessBits(r.Access)
 	var b []insn
+	if bits == 0 {
+		return nil
+	}
 	if r.Type == 'b' || r.Type == 'c' {
 		t := int32(devBlock)
 		if r.Type == 'c' {
@@ -96,13 +85,12 @@ func (r DeviceRule) compile() []insn {
 	if r.Minor >= 0 {
 		b = append(b, insn{jne32k, minor, 0, int32(r.Minor)})
 	}
-	if bits != accMknod|accRead|accWrite {
-		b = append(b, insn{mov64, scratch | access<<4, 0, 0}, insn{and32k, scratch, 0, bits})
-		if r.Allow {
-			b = append(b, insn{jneX, scratch | access<<4, 0, 0})
-		} else {
-			b = append(b, insn{jeq32k, scratch, 0, 0})
-		}
+	switch {
+	case bits == accAll:
+	case r.Allow: // goes on while anything is left
+		b = append(b, insn{and32k, access, 0, accAll &^ bits}, insn{jne32k, access, 0, 0})
+	default: // goes on if it is not concerned
+		b = append(b, insn{mov64, scratch | access<<4, 0, 0}, insn{and32k, scratch, 0, bits}, insn{jeq32k, scratch, 0, 0})
 	}
 	verdict := int32(0)
 	if r.Allow {
@@ -111,48 +99,27 @@ func (r DeviceRule) compile() []insn {
 	b = append(b, insn{mov32k, 0, 0, verdict}, insn{exit, 0, 0, 0})
 	for i := range b {
 		switch b[i].op {
-		case jne32k, jneX, jeq32k:
+		case jne32k, jeq32k:
 			b[i].off = int16(len(b) - i - 1)
 		}
 	}
 	return b
 }
 
-func accessBits(s string) (bits int32) {
-	for c, bit := range map[string]int32{"r": accRead, "w": accWrite, "m": accMknod} {
-		if s == "" || strings.Contains(s, c) {
-			bits |= bit
+func accessBits(s string) int32 {
+	if s == "" {
+		return accAll
+	}
+	var bits int32
+	for _, c := range s {
+		switch c {
+		case 'r':
+			bits |= accRead
+		case 'w':
+			bits |= accWrite
+		case 'm':
+			bits |= accMknod
 		}
 	}
 	return bits
-}
-
-// DeviceFilter attaches rules to the cgroup whose directory is open. They hold
-// for its processes beside those of the cgroups above (bpf(2), Linux 4.15; it
-// wants CAP_BPF or CAP_SYS_ADMIN and CAP_NET_ADMIN). The filter goes with the cgroup.
-func DeviceFilter(dir *os.File, rules []DeviceRule) error {
-	prog := deviceProgram(rules)
-	license := []byte("Apache-2.0\x00")
-	load := struct {
-		progType, count    uint32
-		insns, license     uint64
-		logLevel, logSize  uint32
-		logBuf             uint64
-		kernVersion, flags uint32
-		name               [16]byte
-	}{progType: progTypeCgroupDevice, count: uint32(len(prog)),
-		insns: uint64(uintptr(unsafe.Pointer(&prog[0]))), license: uint64(uintptr(unsafe.Pointer(&license[0])))}
-	copy(load.name[:], "berth_devices")
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, bpfProgLoad, uintptr(unsafe.Pointer(&load)), unsafe.Sizeof(load))
-	runtime.KeepAlive(prog)
-	runtime.KeepAlive(license)
-	if errno != 0 {
-		return fmt.Errorf("load the device filter: bpf: %w", errno)
-	}
-	defer unix.Close(int(fd))
-	attach := struct{ target, prog, kind, flags uint32 }{uint32(dir.Fd()), uint32(fd), attachCgroupDevice, attachAllowMulti}
-	if _, _, errno := unix.Syscall(unix.SYS_BPF, bpfProgAttach, uintptr(unsafe.Pointer(&attach)), unsafe.Sizeof(attach)); errno != 0 {
-		return fmt.Errorf("attach the device filter to %s: bpf: %w", dir.Name(), errno)
-	}
-	return nil
 }

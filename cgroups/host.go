@@ -5,11 +5,9 @@ package cgroups
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 )
@@ -17,13 +15,11 @@ import (
 // Host is what this machine, or this container, offers.
 type Host struct {
 	Mount       string            // where cgroup v2 is mounted
+	Own         string            // the caller's cgroup, below Mount
 	Parent      string            // below Mount: where cgroups of containers are made, "/" for a whole host
 	Controllers []string          // that containers can have
 	V1          map[string]string // controller -> mount point of the old hierarchy that holds it
 }
-
-// ErrNoCgroup2 tells that cgroup v2 is not mounted.
-var ErrNoCgroup2 = errors.New("cgroup v2 is not mounted (mount -t cgroup2 none /sys/fs/cgroup)")
 
 // Find looks at the mounts of the caller, once.
 func Find() (*Host, error) { return find() }
@@ -41,7 +37,8 @@ var find = sync.OnceValues(func() (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the own cgroup: %w", err)
 	}
-	h.Parent = parent(string(own), os.Geteuid() == 0)
+	h.Own = unified(string(own))
+	h.Parent = parent(h.Own, os.Geteuid() == 0)
 	list, err := os.ReadFile(filepath.Join(h.Mount, h.Parent, "cgroup.controllers"))
 	if err != nil {
 		return nil, fmt.Errorf("read the controllers: %w", err)
@@ -79,51 +76,24 @@ func parseMounts(mountinfo string) (*Host, error) {
 	return h, nil
 }
 
+// unified is the cgroup in /proc/PID/cgroup (cgroups(7)).
+func unified(file string) string {
+	for _, line := range strings.Split(file, "\n") {
+		if p, ok := strings.CutPrefix(line, "0::"); ok {
+			return filepath.Clean("/" + p)
+		}
+	}
+	return "/"
+}
+
 // parent: root makes cgroups at the top, as docker and runc do; another user
 // only below the cgroup that was delegated to the session.
 func parent(own string, root bool) string {
 	if root {
 		return "/"
 	}
-	for _, line := range strings.Split(own, "\n") {
-		if p, ok := strings.CutPrefix(line, "0::"); ok {
-			return filepath.Dir(p) // beside the caller's: no inner node may hold processes
-		}
-	}
-	return "/"
+	return filepath.Dir(own) // beside the caller's: no inner node may hold processes
 }
 
 // Dir is the directory of a cgroup, which need not exist.
 func (h *Host) Dir(path string) string { return filepath.Join(h.Mount, h.Parent, path) }
-
-// NoControllerError is a limit that this host cannot set.
-type NoControllerError struct {
-	Controller string
-	Reason     string
-	Fix        string
-}
-
-func (e *NoControllerError) Error() string {
-	return fmt.Sprintf("the cgroup v2 controller %q is not available: %s (%s)", e.Controller, e.Reason, e.Fix)
-}
-
-// need tells whether containers can have a controller, and if not why.
-func (h *Host) need(controller string) error {
-	if slices.Contains(h.Controllers, controller) {
-		return nil
-	}
-	e := &NoControllerError{Controller: controller}
-	if at, ok := h.V1[controller]; ok {
-		e.Reason = "it is mounted as cgroup v1 at " + at
-		e.Fix = "boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all"
-		return e
-	}
-	if top, err := os.ReadFile(filepath.Join(h.Mount, "cgroup.controllers")); err == nil && slices.Contains(strings.Fields(string(top)), controller) {
-		e.Reason = "it is not delegated to " + h.Dir("")
-		e.Fix = "add Delegate=yes to the unit of the session, or run as root"
-		return e
-	}
-	e.Reason = "the kernel does not have it, or it is switched off"
-	e.Fix = "see the controllers in /proc/cgroups and cgroup_disable= in /proc/cmdline"
-	return e
-}

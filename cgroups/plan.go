@@ -5,150 +5,65 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
-
-// Limits of one cgroup. Zero values are no limit; in the pointers -1 is "max".
-type Limits struct {
-	MemoryMax     *int64 // bytes
-	MemorySwapMax *int64 // bytes of swap alone
-	MemoryLow     *int64 // bytes that are reclaimed last
-	MemoryHigh    *int64 // bytes above which the group is slowed
-	CPUQuota      int64  // microseconds of processor time in each period
-	CPUPeriod     uint64 // microseconds, 0: 100000
-	CPUWeight     uint64 // 1 to 10000
-	CPUs, Mems    string // lists as "0-2,4"
-	PidsMax       *int64
-	IO            []IOLimit
-	Unified       map[string]string // further files by name
-}
-
-// IOLimit is a line of io.max; 0 is no limit.
-type IOLimit struct {
-	Major, Minor        int64
-	ReadBPS, WriteBPS   uint64 // bytes a second
-	ReadIOPS, WriteIOPS uint64 // operations a second
-}
-
-// Write is one value for one file of a cgroup.
-type Write struct{ File, Value string }
 
 // Plan is a cgroup to be made.
 type Plan struct {
 	Dir     string   // of the container
-	parents []string // from the mount down to above Dir
 	Enable  []string // controllers that each parent hands down
 	Writes  []Write
+	Owner   *int // uid that may divide the cgroup further, see delegate
+	Private bool // Apply refuses a cgroup that somebody else uses
+
+	parents []string // from the mount down to above Dir
+	need    []string // those of Enable without which the plan fails
 }
 
 // Plan decides how a cgroup comes to be, without touching anything. path is
 // relative to Parent.
 func (h *Host) Plan(path string, l Limits) (*Plan, error) {
-	p := &Plan{Dir: h.Dir(path)}
-	for d := filepath.Dir(p.Dir); ; d = filepath.Dir(d) {
-		p.parents = append([]string{d}, p.parents...)
-		if d == h.Dir("") || d == "/" {
-			break
-		}
-	}
-	writes, need, err := l.writes()
+	p, err := newPlan(h.Dir(""), h.Dir(path), &l)
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range need {
+	for _, c := range p.need {
 		if err := h.need(c); err != nil {
 			return nil, err
 		}
 	}
 	// These are wanted for statistics too, where they are to be had.
-	for _, c := range []string{"cpu", "memory", "pids", "io"} {
-		if slices.Contains(h.Controllers, c) && !slices.Contains(need, c) {
-			need = append(need, c)
-		}
-	}
-	p.Enable, p.Writes = need, writes
+	p.want(h.Controllers, "cpu", "memory", "pids", "io")
 	return p, nil
 }
 
-func max64(v int64) string {
-	if v < 0 {
-		return "max"
+// newPlan is for a cgroup somewhere below base.
+func newPlan(base, dir string, l *Limits) (*Plan, error) {
+	p := &Plan{Dir: dir}
+	for d := filepath.Dir(dir); ; d = filepath.Dir(d) {
+		p.parents = append([]string{d}, p.parents...)
+		if d == base || d == "/" {
+			break
+		}
 	}
-	return strconv.FormatInt(v, 10)
+	var err error
+	p.Writes, p.need, err = l.writes()
+	p.Enable = slices.Clone(p.need)
+	return p, err
 }
 
-// writes gives the values in an order in which each is valid, and the
-// controllers they belong to.
-func (l *Limits) writes() (out []Write, need []string, err error) {
-	add := func(file, value string) {
-		out = append(out, Write{file, value})
-		if c, _, _ := strings.Cut(file, "."); c != "cgroup" && !slices.Contains(need, c) {
-			need = append(need, c)
+// want adds controllers that the plan can do without.
+func (p *Plan) want(have []string, controllers ...string) {
+	for _, c := range controllers {
+		if slices.Contains(have, c) && !slices.Contains(p.Enable, c) {
+			p.Enable = append(p.Enable, c)
 		}
 	}
-	for _, v := range []struct {
-		file  string
-		value *int64
-	}{{"memory.max", l.MemoryMax}, {"memory.swap.max", l.MemorySwapMax}, {"memory.low", l.MemoryLow},
-		{"memory.high", l.MemoryHigh}, {"pids.max", l.PidsMax}} {
-		if v.value != nil {
-			add(v.file, max64(*v.value))
-		}
-	}
-	if l.CPUQuota != 0 || l.CPUPeriod != 0 {
-		period := l.CPUPeriod
-		if period == 0 {
-			period = 100000
-		}
-		if period < 1000 || period > 1000000 {
-			return nil, nil, fmt.Errorf("the cpu period is %d microseconds: it must be 1000 to 1000000", period)
-		}
-		quota := "max"
-		if l.CPUQuota > 0 {
-			if l.CPUQuota < 1000 {
-				return nil, nil, fmt.Errorf("the cpu quota is %d microseconds a period: at least 1000 are needed", l.CPUQuota)
-			}
-			quota = strconv.FormatInt(l.CPUQuota, 10)
-		}
-		add("cpu.max", quota+" "+strconv.FormatUint(period, 10))
-	}
-	if l.CPUWeight != 0 {
-		add("cpu.weight", strconv.FormatUint(l.CPUWeight, 10))
-	}
-	if l.CPUs != "" {
-		add("cpuset.cpus", l.CPUs)
-	}
-	if l.Mems != "" {
-		add("cpuset.mems", l.Mems)
-	}
-	for _, io := range l.IO {
-		add("io.max", io.line())
-	}
-	for _, k := range slices.Sorted(maps.Keys(l.Unified)) {
-		if strings.Contains(k, "/") || !strings.Contains(k, ".") {
-			return nil, nil, fmt.Errorf("%q is not the name of a cgroup file", k)
-		}
-		add(k, l.Unified[k])
-	}
-	return out, need, nil
-}
-
-func (l IOLimit) line() string {
-	s := fmt.Sprintf("%d:%d", l.Major, l.Minor)
-	for _, v := range []struct {
-		key   string
-		value uint64
-	}{{"rbps", l.ReadBPS}, {"wbps", l.WriteBPS}, {"riops", l.ReadIOPS}, {"wiops", l.WriteIOPS}} {
-		if v.value != 0 {
-			s += fmt.Sprintf(" %s=%d", v.key, v.value)
-		}
-	}
-	return s
 }
 
 // Print writes the plan as shell commands.
@@ -160,60 +75,155 @@ func (p *Plan) Print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "mkdir -p %s\n", p.Dir)
 	for _, v := range p.Writes {
-		fmt.Fprintf(w, "echo %s > %s/%s\n", v.Value, p.Dir, v.File)
+		fmt.Fprintln(w, v.shell(p.Dir))
 	}
+	if p.Owner != nil {
+		fmt.Fprintf(w, "chown %d %s && cd %[2]s && chown -f %[1]d $(cat %[3]s)\n", *p.Owner, p.Dir, delegateList)
+	}
+}
+
+func (v Write) shell(dir string) string {
+	echo := fmt.Sprintf("echo %s > %s/%s", v.Value, dir, v.File)
+	switch {
+	case v.Or != nil:
+		return fmt.Sprintf("if [ -e %s/%s ]; then %s; else %s; fi", dir, v.File, echo, v.Or.shell(dir))
+	case v.Optional:
+		return fmt.Sprintf("[ ! -e %s/%s ] || %s", dir, v.File, echo)
+	}
+	return echo
 }
 
 // Apply makes the cgroup and opens its directory, for CLONE_INTO_CGROUP
 // (clone3(2), Linux 5.7). The caller closes it. After an error no cgroup of
 // this plan is left that was not there before.
-func (p *Plan) Apply() (*os.File, error) {
-	for i, d := range p.parents {
-		if i > 0 {
-			if err := os.Mkdir(d, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-				return nil, fmt.Errorf("make the cgroup: %w", err)
+func (p *Plan) Apply() (_ *os.File, err error) {
+	var made []string
+	defer func() {
+		if err != nil {
+			for _, d := range slices.Backward(made) {
+				err = errors.Join(err, pathError("remove the cgroup", d, unix.Rmdir(d)))
 			}
 		}
-		if err := enable(d, p.Enable); err != nil {
+	}()
+	mkdir := func(dir string) error {
+		err := os.Mkdir(dir, 0o755)
+		if err == nil {
+			made = append(made, dir)
+		} else if !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("make the cgroup: %w", err)
+		}
+		return nil
+	}
+	for i, d := range p.parents {
+		if i > 0 {
+			if err := mkdir(d); err != nil {
+				return nil, err
+			}
+		}
+		if err := p.enable(d); err != nil {
 			return nil, err
 		}
 	}
-	made := os.Mkdir(p.Dir, 0o755)
-	if made != nil && !errors.Is(made, fs.ErrExist) {
-		return nil, fmt.Errorf("make the cgroup: %w", made)
+	parents := len(made)
+	if err := mkdir(p.Dir); err != nil {
+		return nil, err
+	}
+	if p.Private && len(made) == parents {
+		if err := unused(p.Dir); err != nil {
+			return nil, err
+		}
 	}
 	for _, v := range p.Writes {
-		if err := write(p.Dir, v.File, v.Value); err != nil {
-			if made == nil {
-				os.Remove(p.Dir)
-			}
+		if err := v.apply(p.Dir); err != nil {
+			return nil, err
+		}
+	}
+	if p.Owner != nil {
+		if err := delegate(p.Dir, *p.Owner); err != nil {
 			return nil, err
 		}
 	}
 	return os.Open(p.Dir)
 }
 
+// unused refuses a cgroup in which a container would not be alone, or stand still.
+func unused(dir string) error {
+	pids, err := Procs(dir)
+	if err != nil && !gone(err) {
+		return err
+	}
+	if len(pids) > 0 {
+		return fmt.Errorf("container's cgroup is not empty: %d process(es) found in %s", len(pids), dir)
+	}
+	if frozen, err := Frozen(dir); err == nil && frozen {
+		return fmt.Errorf("container's cgroup unexpectedly frozen: %s", dir)
+	}
+	return nil
+}
+
 // enable hands controllers down to the children of a cgroup. It writes only
 // what is missing: a write costs the kernel a walk over all descendants.
-func enable(dir string, controllers []string) error {
-	if len(controllers) == 0 {
-		return nil
+func (p *Plan) enable(dir string) error {
+	missing, err := lacks(dir, "cgroup.subtree_control", p.Enable)
+	if err != nil || len(missing) == 0 {
+		return err
 	}
-	have, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+	absent, err := lacks(dir, "cgroup.controllers", missing)
 	if err != nil {
-		return fmt.Errorf("read the controllers of %s: %w", dir, err)
+		return err
 	}
-	var missing []string
-	on := strings.Fields(string(have))
-	for _, c := range controllers {
-		if !slices.Contains(on, c) {
-			missing = append(missing, "+"+c)
+	for _, c := range absent {
+		if slices.Contains(p.need, c) {
+			return notHere(dir, c)
 		}
 	}
+	missing = slices.DeleteFunc(missing, func(c string) bool { return slices.Contains(absent, c) })
 	if len(missing) == 0 {
 		return nil
 	}
-	return write(dir, "cgroup.subtree_control", strings.Join(missing, " "))
+	err = write(dir, "cgroup.subtree_control", "+"+strings.Join(missing, " +"))
+	if err == nil {
+		return nil
+	}
+	// One refuses all (cpu does while real-time processes run, cgroup-v2.rst
+	// "CPU"): each for itself, and only those that are needed count.
+	for _, c := range missing {
+		if err := write(dir, "cgroup.subtree_control", "+"+c); err != nil && slices.Contains(p.need, c) {
+			return err
+		}
+	}
+	return nil
+}
+
+// lacks tells which of the wanted words are not in a file of a cgroup.
+func lacks(dir, file string, want []string) (missing []string, err error) {
+	if len(want) == 0 {
+		return nil, nil
+	}
+	b, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		return nil, fmt.Errorf("read the controllers of %s: %w", dir, err)
+	}
+	have := strings.Fields(string(b))
+	for _, c := range want {
+		if !slices.Contains(have, c) {
+			missing = append(missing, c)
+		}
+	}
+	return missing, nil
+}
+
+func (v Write) apply(dir string) error {
+	err := write(dir, v.File, v.Value)
+	switch {
+	case err == nil || !errors.Is(err, fs.ErrNotExist):
+		return err
+	case v.Or != nil:
+		return v.Or.apply(dir)
+	case v.Optional:
+		return nil
+	}
+	return err
 }
 
 func write(dir, file, value string) error {
@@ -223,7 +233,29 @@ func write(dir, file, value string) error {
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
-		return fmt.Errorf("set %s to %s: %w", file, value, err)
+		return &WriteError{Dir: dir, File: file, Value: value, Err: err}
+	}
+	return nil
+}
+
+const delegateList = "/sys/kernel/cgroup/delegate"
+
+// delegate gives a cgroup to a user who may make cgroups below it and move
+// processes between them, but not change its limits (cgroup-v2.rst
+// "Delegation Containment").
+func delegate(dir string, uid int) error {
+	files := []string{"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"}
+	if b, err := os.ReadFile(delegateList); err == nil { // Linux 4.15
+		files = strings.Fields(string(b))
+	}
+	if err := os.Chown(dir, uid, -1); err != nil {
+		return fmt.Errorf("give the cgroup to uid %d: %w", uid, err)
+	}
+	for _, f := range files {
+		err := os.Chown(filepath.Join(dir, f), uid, -1)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // of a controller that is not on
+			return fmt.Errorf("give the cgroup to uid %d: %w", uid, err)
+		}
 	}
 	return nil
 }
