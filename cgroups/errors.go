@@ -32,7 +32,7 @@ func (h *Host) need(controller string) error {
 		return nil
 	}
 	e := &NoControllerError{Controller: controller}
-	if at, ok := h.V1[controller]; ok {
+	if at := h.oldMount(controller); at != "" {
 		e.Reason = "it is mounted as cgroup v1 at " + at
 		e.Fix = "boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all"
 		return e

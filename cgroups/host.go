@@ -10,29 +10,29 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // Host is what this machine, or this container, offers.
 type Host struct {
-	Mount       string            // where cgroup v2 is mounted
-	Own         string            // the caller's cgroup, below Mount
-	Parent      string            // below Mount: where cgroups of containers are made, "/" for a whole host
-	Controllers []string          // that containers can have
-	V1          map[string]string // controller -> mount point of the old hierarchy that holds it
+	Mount       string   // where cgroup v2 is mounted
+	Own         string   // the caller's cgroup, below Mount
+	Parent      string   // below Mount: where cgroups of containers are made, "/" for a whole host
+	Controllers []string // that containers can have
+
+	mountinfo func() string // the caller's mounts, for explanations; nil: none
 }
 
 // Find looks at the mounts of the caller, once.
 func Find() (*Host, error) { return find() }
 
 var find = sync.OnceValues(func() (*Host, error) {
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, fmt.Errorf("find the cgroup mount: %w", err)
-	}
-	h, err := parseMounts(string(mounts))
+	mount, err := findMount()
 	if err != nil {
 		return nil, err
 	}
+	h := &Host{Mount: mount, mountinfo: mountinfo}
 	own, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, fmt.Errorf("find the own cgroup: %w", err)
@@ -47,9 +47,31 @@ var find = sync.OnceValues(func() (*Host, error) {
 	return h, nil
 })
 
-// parseMounts finds the cgroup mounts in /proc/PID/mountinfo (proc_pid_mountinfo(5)).
-func parseMounts(mountinfo string) (*Host, error) {
-	h := &Host{V1: map[string]string{}}
+// findMount looks at the two usual places first, the second of which is systemd's
+// on hybrid hosts: the list of all mounts is long to make and to read.
+func findMount() (string, error) {
+	for _, dir := range [...]string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		var fs unix.Statfs_t
+		if unix.Statfs(dir, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
+			return dir, nil
+		}
+	}
+	mount, _ := parseMounts(mountinfo())
+	if mount == "" {
+		return "", ErrNoCgroup2
+	}
+	return mount, nil
+}
+
+func mountinfo() string {
+	b, _ := os.ReadFile("/proc/self/mountinfo") // without /proc there is no cgroup to be found
+	return string(b)
+}
+
+// parseMounts finds the cgroup mounts in /proc/PID/mountinfo (proc_pid_mountinfo(5)):
+// that of v2, "" if there is none, and the mount points of v1 by controller.
+func parseMounts(mountinfo string) (v2 string, v1 map[string]string) {
+	v1 = map[string]string{}
 	sc := bufio.NewScanner(strings.NewReader(mountinfo))
 	for sc.Scan() {
 		left, right, ok := strings.Cut(sc.Text(), " - ")
@@ -59,21 +81,27 @@ func parseMounts(mountinfo string) (*Host, error) {
 		}
 		switch r[0] {
 		case "cgroup2":
-			if h.Mount == "" || len(f[4]) < len(h.Mount) {
-				h.Mount = f[4]
+			if v2 == "" || len(f[4]) < len(v2) {
+				v2 = f[4]
 			}
 		case "cgroup":
 			for _, o := range strings.Split(r[2], ",") {
 				if o != "rw" && o != "ro" && !strings.Contains(o, "=") {
-					h.V1[o] = f[4]
+					v1[o] = f[4]
 				}
 			}
 		}
 	}
-	if h.Mount == "" {
-		return nil, ErrNoCgroup2
+	return v2, v1
+}
+
+// oldMount is where a controller is mounted as v1, "" if it is not.
+func (h *Host) oldMount(controller string) string {
+	if h.mountinfo == nil {
+		return ""
 	}
-	return h, nil
+	_, v1 := parseMounts(h.mountinfo())
+	return v1[controller]
 }
 
 // unified is the cgroup in /proc/PID/cgroup (cgroups(7)).
