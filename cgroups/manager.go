@@ -48,17 +48,31 @@ type Request struct {
 	Path     string // linux.cgroupsPath
 	Limits   Limits
 	Owner    *int // host uid of the container's root, if the container may write to its cgroup mount
-	Rootless bool // not root of the initial user namespace: do without a cgroup if need be
+	Rootless bool // not root of the initial user namespace: do without a cgroup if need be, ask the user's systemd
+
+	// Systemd asks the driver of that name: the container becomes a scope, and
+	// Path is SLICE:PREFIX:NAME. Annotations org.systemd.property.* are further
+	// properties.
+	Systemd     bool
+	Annotations map[string]string
 }
 
 // State of a manager, for a file: whoever removes a container knows nothing
 // else of how its cgroup was made.
 type State struct {
-	Dir string `json:"dir"`
+	Dir     string `json:"dir"`
+	Unit    string `json:"unit,omitempty"`    // of systemd; without, the driver is cgroupfs
+	UserBus string `json:"userBus,omitempty"` // where that systemd is reached, if it is a user's
 }
 
-// Manager goes on with a cgroup. Apply and Print are for new ones.
-func (s State) Manager() Manager { return &cgroupfs{dir: s.Dir} }
+// Manager goes on with a cgroup, by the driver that made it. Apply and Print
+// are for new ones.
+func (s State) Manager() Manager {
+	if s.Unit != "" {
+		return &scope{at: s}
+	}
+	return &cgroupfs{dir: s.Dir}
+}
 
 // New decides what Apply will do; nothing is touched. A path that begins with /
 // is below the cgroup mount, another one beside the caller's cgroup, an empty
@@ -66,7 +80,7 @@ func (s State) Manager() Manager { return &cgroupfs{dir: s.Dir} }
 func New(r Request) (Manager, error) {
 	h, err := Find()
 	if err != nil {
-		if r.Rootless && r.optional() {
+		if r.Rootless && !r.Systemd && r.optional() {
 			return &cgroupfs{}, nil
 		}
 		return nil, err
@@ -79,6 +93,9 @@ func (r *Request) optional() bool { return r.Path == "" && !r.Limits.needsContro
 
 // Manager is New on a host that was found before.
 func (h *Host) Manager(r Request) (Manager, error) {
+	if r.Systemd {
+		return h.scope(r)
+	}
 	dir := h.place(r.Path, r.ID)
 	if dir == h.Mount {
 		return nil, fmt.Errorf("cgroupsPath %q is the root cgroup, which takes no limits", r.Path)
@@ -87,18 +104,9 @@ func (h *Host) Manager(r Request) (Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := *h
-	if !r.Rootless { // root can switch on what no cgroup on the way has
-		at.Parent = "/"
-	} else {
-		at.Parent = h.existing(filepath.Dir(dir))
-	}
-	if at.Parent != h.Parent {
-		b, err := os.ReadFile(filepath.Join(at.Dir(""), "cgroup.controllers"))
-		if err != nil {
-			return nil, fmt.Errorf("read the controllers: %w", err)
-		}
-		at.Controllers = strings.Fields(string(b))
+	at := h.at("/") // root can switch on what no cgroup on the way has
+	if r.Rootless {
+		at = h.at(h.existing(filepath.Dir(dir)))
 	}
 	for _, c := range p.need {
 		if err := at.need(c); err != nil {
@@ -108,6 +116,17 @@ func (h *Host) Manager(r Request) (Manager, error) {
 	p.want(at.Controllers, at.Controllers...) // all, as runc: an update may want any
 	p.Owner, p.Private = r.Owner, true
 	return &cgroupfs{dir: dir, plan: p, rootless: r.Rootless, nameless: r.Path == "", optional: r.optional()}, nil
+}
+
+// at is the host as it looks from another parent.
+func (h *Host) at(parent string) *Host {
+	if parent == h.Parent {
+		return h
+	}
+	o := *h
+	o.Parent = parent
+	o.Controllers = strings.Fields(flatValue(o.Dir(""), "cgroup.controllers"))
+	return &o
 }
 
 // place is where a container's cgroup is, by runc's rules. The caller's own

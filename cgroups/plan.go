@@ -44,17 +44,23 @@ func (h *Host) Plan(path string, l Limits) (*Plan, error) {
 
 // newPlan is for a cgroup somewhere below base.
 func newPlan(base, dir string, l *Limits) (*Plan, error) {
-	p := &Plan{Dir: dir}
+	p := &Plan{}
+	p.move(base, dir)
+	var err error
+	p.Writes, p.need, err = l.writes()
+	p.Enable = slices.Clone(p.need)
+	return p, err
+}
+
+// move puts the cgroup at dir, and all above it up to base among the parents.
+func (p *Plan) move(base, dir string) {
+	p.Dir, p.parents = dir, nil
 	for d := filepath.Dir(dir); ; d = filepath.Dir(d) {
 		p.parents = append([]string{d}, p.parents...)
 		if d == base || d == "/" {
 			break
 		}
 	}
-	var err error
-	p.Writes, p.need, err = l.writes()
-	p.Enable = slices.Clone(p.need)
-	return p, err
 }
 
 // want adds controllers that the plan can do without.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -39,14 +40,26 @@ func FromResources(r *specs.LinuxResources) (Limits, error) {
 		l.ignore(len(n.Priorities) > 0, "network.priorities", "use the SO_PRIORITY of the socket or tc(8)")
 	}
 	l.Unified = maps.Clone(r.Unified)
-	if l.CPUIdle != nil && *l.CPUIdle == 1 && l.CPUWeight != 0 {
-		l.CPUWeight = 0
-		l.Ignored = append(l.Ignored, "unable to apply both cpu.weight and cpu.idle: an idle group has no weight, cpu.shares is ignored")
-	}
+	l.idleOrWeight()
 	if _, _, err := l.writes(); err != nil {
 		return Limits{}, err
 	}
 	return l, nil
+}
+
+// idleOrWeight: an idle group has no weight and refuses one.
+func (l *Limits) idleOrWeight() {
+	idle := l.CPUIdle != nil && *l.CPUIdle == 1
+	if v, ok := l.Unified["cpu.idle"]; ok {
+		idle = strings.TrimSpace(v) == "1"
+	}
+	_, weight := l.Unified["cpu.weight"]
+	if !idle || l.CPUWeight == 0 && !weight {
+		return
+	}
+	l.CPUWeight = 0
+	delete(l.Unified, "cpu.weight")
+	l.Ignored = append(l.Ignored, "unable to apply both cpu.idle and cpu.weight: an idle group has no weight, which is ignored")
 }
 
 func (l *Limits) ignore(asked bool, field, instead string) {

@@ -131,6 +131,10 @@ func TestIgnored(t *testing.T) {
 	if got := lines(l); got != "cpu.idle=1; need cpu" {
 		t.Error(got)
 	}
+	l, err = FromResources(resources(t, `{"unified":{"cpu.idle":"1","cpu.weight":"8"}}`))
+	if err != nil || len(l.Ignored) != 1 || lines(l) != "cpu.idle=1; need cpu" {
+		t.Errorf("%q %q %v", l.Ignored, lines(l), err)
+	}
 }
 
 // From the table of opencontainers/cgroups and the awk line of runc's suite.

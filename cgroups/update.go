@@ -16,17 +16,27 @@ import (
 // which each is valid on the way and nothing is killed that fits in the end. If
 // one is refused, those before it have been set.
 func Update(dir string, l Limits) error {
-	if _, err := os.Stat(dir); err != nil {
-		return fmt.Errorf("update the cgroup: %w", err)
-	}
-	if err := l.fits(dir); err != nil {
-		return err
-	}
-	l.keep(dir)
-	writes, _, err := l.writes()
+	writes, err := l.changes(dir)
 	if err != nil {
 		return err
 	}
+	return l.write(dir, writes)
+}
+
+// changes are the writes of an update, in no order yet.
+func (l *Limits) changes(dir string) ([]Write, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("update the cgroup: %w", err)
+	}
+	if err := l.fits(dir); err != nil {
+		return nil, err
+	}
+	l.keep(dir)
+	writes, _, err := l.writes()
+	return writes, err
+}
+
+func (l *Limits) write(dir string, writes []Write) error {
 	for _, w := range inOrder(dir, writes) {
 		if err := w.apply(dir); err != nil {
 			return err
