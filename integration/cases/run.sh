@@ -24,6 +24,13 @@ t_errors() {
 	refuse 125 vm.swappiness run --rm --network none --sysctl vm.swappiness=1 busybox true
 	refuse 125 /no/such run --rm --mount type=bind,source=/no/such,target=/x busybox true
 }
+t_numeric_user_stays_so() { # whatever names the container writes into its passwd
+	b run -d --name users --network none busybox sh -c 'echo 2000:x:0:0::/:/bin/sh >>/etc/passwd; echo big:x:4294967295:0::/:/bin/sh >>/etc/passwd; echo up; sleep 100' >/dev/null
+	local i; for i in $(seq 50); do [ "$(b logs users)" = up ] && break; sleep 0.1; done
+	eq "$(b exec -u 2000 users id -u)" 2000; eq "$(b exec -u app users id -u)" 1000
+	refuse 125 4294967295 exec -u big users id -u
+	b rm -f users >/dev/null
+}
 t_no_privileges() {
 	local o rc
 	o=$(setpriv --reuid 65534 --regid 65534 --clear-groups "$BERTH" --root "$ROOT" run --rm busybox true 2>&1); rc=$?
