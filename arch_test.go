@@ -20,10 +20,12 @@ var mayImport = map[string][]string{
 	"image":           {},
 	"image/registry":  {"image"},
 	"rootfs":          {"runtime/step"},
-	"runtime":         {"runtime/step", "runtime/child", "rootfs", "cgroups"},
-	"container":       {"runtime", "rootfs", "cgroups", "netns", "image"},
-	"cmd":             {"container", "image", "netns", "runtime", "cgroups"},
-	"cmd/berth/early": {"cmd"},
+	"runtime/engine":  {"runtime/step", "runtime/child", "runtime/seccomp", "rootfs", "cgroups"},
+	"runtime":         {"runtime/engine", "runtime/seccomp", "rootfs", "cgroups"},
+	"container":       {"runtime/engine", "runtime/seccomp", "rootfs", "cgroups", "netns", "image"},
+	"cmd/oci":         {"runtime", "runtime/seccomp", "cgroups"},
+	"cmd":             {"container", "image", "netns", "runtime/engine", "cgroups"},
+	"cmd/berth/early": {"cmd", "cmd/oci"},
 	"cmd/berth":       {"cmd", "cmd/berth/early", "image", "image/registry"},
 }
 

@@ -9,7 +9,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/berth-run/berth/runtime"
+	"github.com/berth-run/berth/runtime/engine"
 )
 
 // ExecOptions are the flags of exec.
@@ -122,7 +122,7 @@ func (c *Container) execProcess(o *ExecOptions) (*specs.Process, error) {
 type execution struct {
 	o    *ExecOptions
 	s    IO
-	proc *runtime.Process
+	proc *engine.Process
 	run0 running // its pipes
 }
 
@@ -134,7 +134,7 @@ func (e *execution) start(ctx context.Context, c *Container, st State, p *specs.
 	if dir != nil {
 		defer dir.Close()
 	}
-	cfg := runtime.Config{}
+	cfg := engine.Config{}
 	if !p.Terminal && !e.o.Detach {
 		e.run0.c = &Container{}
 		child, err := e.run0.pipes(stdio{stdin: e.o.Interactive}, &cfg)
@@ -143,7 +143,7 @@ func (e *execution) start(ctx context.Context, c *Container, st State, p *specs.
 			return err
 		}
 	}
-	e.proc, err = runtime.Exec(ctx, runtime.ExecConfig{
+	e.proc, err = engine.Exec(ctx, engine.ExecConfig{
 		Pid: st.Pid, Process: p, Cgroup: dir, Stdin: cfg.Stdin, Stdout: cfg.Stdout, Stderr: cfg.Stderr,
 	})
 	if err != nil {
@@ -182,7 +182,7 @@ func (e *execution) run(t *terminal) (int, error) {
 	p.add(r.out, nil, e.s.Stdout)
 	p.add(r.err, nil, e.s.Stderr)
 	type result struct {
-		exit runtime.Exit
+		exit engine.Exit
 		err  error
 	}
 	done := make(chan result, 1)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/berth-run/berth/image"
 	"github.com/berth-run/berth/rootfs"
-	"github.com/berth-run/berth/runtime"
+	"github.com/berth-run/berth/runtime/engine"
 )
 
 // stdio says what process 1 gets as its standard streams.
@@ -25,7 +25,7 @@ type stdio struct {
 type running struct {
 	c     *Container
 	first bool // never started before
-	proc  *runtime.Process
+	proc  *engine.Process
 	st    State
 	in    *os.File // our end of stdin: nil without -i, the terminal with -t
 	out   *os.File // of stdout, or the terminal
@@ -98,7 +98,7 @@ func (r *running) start(ctx context.Context, s stdio) error {
 	}
 	defer closeAll(child...)
 	cfg.Cloned = func(pid int) error { return r.cloned(pid) }
-	plan, err := runtime.Decide(cfg)
+	plan, err := engine.Decide(cfg)
 	if err == nil {
 		r.proc, err = plan.Start(ctx)
 	}
@@ -128,26 +128,26 @@ func (r *running) cloned(pid int) error {
 }
 
 // config is what package runtime needs.
-func (c *Container) config(size *specs.Box) (runtime.Config, error) {
+func (c *Container) config(size *specs.Box) (engine.Config, error) {
 	spec, err := c.Spec()
 	if err != nil {
-		return runtime.Config{}, err
+		return engine.Config{}, err
 	}
 	c.spec = nil // the next start looks anew
 	if err := c.joined(); err != nil {
-		return runtime.Config{}, err
+		return engine.Config{}, err
 	}
 	spec.Process.ConsoleSize = size
 	group, err := c.cgroupPlan()
 	if err != nil {
-		return runtime.Config{}, err
+		return engine.Config{}, err
 	}
 	rel := "containers/" + c.ID + "/"
 	lower := c.Lower
 	if c.Image != HostImage { // which has all mount points, and no layer of an overlay may lie in another
 		lower = append([]string{mountPoints}, lower...)
 	}
-	return runtime.Config{
+	return engine.Config{
 		ID: c.ID, Spec: spec,
 		Rootfs: rootfs.Overlay{Base: c.store.Root, Lower: lower, Upper: rel + "upper", Work: rel + "work",
 			UserXattr: image.UserXattr(), Volatile: c.Options.Remove},
@@ -160,7 +160,7 @@ func (c *Container) config(size *specs.Box) (runtime.Config, error) {
 
 // pipes makes the streams; what it returns is the child's and to be closed
 // after the start. Our ends do not block, the child's do.
-func (r *running) pipes(s stdio, cfg *runtime.Config) ([]*os.File, error) {
+func (r *running) pipes(s stdio, cfg *engine.Config) ([]*os.File, error) {
 	if r.c.Options.TTY {
 		return nil, nil
 	}
@@ -204,7 +204,7 @@ func closeAll(files ...*os.File) error {
 
 // finish records the end and gives back all the container had: called with
 // the process gone and its output drained. again: it will be started once more.
-func (r *running) finish(exit runtime.Exit, again bool) error {
+func (r *running) finish(exit engine.Exit, again bool) error {
 	c := r.c
 	errs := []error{r.log.close()}
 	unlock, err := c.lock()
@@ -232,7 +232,7 @@ func (r *running) finish(exit runtime.Exit, again bool) error {
 	return errors.Join(errs...)
 }
 
-func (r *running) record(exit runtime.Exit) {
+func (r *running) record(exit engine.Exit) {
 	r.st.Status, r.st.Pid = Exited, 0
 	r.st.ExitCode = exit.Code
 	r.st.FinishedAt = time.Now().UTC()
@@ -249,9 +249,9 @@ func (c *Container) release() error {
 // command is not there, 126 when it cannot be executed, 125 for everything else.
 func StartCode(err error) int {
 	switch {
-	case errors.Is(err, runtime.ErrNotFound):
+	case errors.Is(err, engine.ErrNotFound):
 		return 127
-	case errors.Is(err, runtime.ErrNotExecutable):
+	case errors.Is(err, engine.ErrNotExecutable):
 		return 126
 	}
 	return 125
@@ -259,7 +259,7 @@ func StartCode(err error) int {
 
 // Plan is what a start now would do, for explain. It takes no lease, makes no
 // cgroup and writes no file: those that a start writes count as made.
-func (c *Container) Plan() (*runtime.Plan, error) {
+func (c *Container) Plan() (*engine.Plan, error) {
 	cfg, err := c.config(nil)
 	if err != nil {
 		return nil, err
@@ -270,5 +270,5 @@ func (c *Container) Plan() (*runtime.Plan, error) {
 	if c.Options.Network == "bridge" {
 		cfg.Network = func(int) error { return nil }
 	}
-	return runtime.Decide(cfg)
+	return engine.Decide(cfg)
 }

@@ -16,7 +16,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/berth-run/berth/runtime"
+	"github.com/berth-run/berth/runtime/engine"
 )
 
 // monitorEnv tells the monitor what its first client has: "attach", then
@@ -45,7 +45,7 @@ func (e *StartError) Error() string { return e.Text }
 
 // Is lets errors.Is find what the monitor's own error was.
 func (e *StartError) Is(target error) bool {
-	return e.Code == 127 && target == runtime.ErrNotFound || e.Code == 126 && target == runtime.ErrNotExecutable
+	return e.Code == 127 && target == engine.ErrNotFound || e.Code == 126 && target == engine.ErrNotExecutable
 }
 
 // StartMonitor starts the container in the background: this binary once more,
@@ -209,7 +209,7 @@ func (m *monitor) loop(tell func(error)) (int, error) {
 }
 
 // watch copies output and waits for the end.
-func (m *monitor) watch(r *running) (runtime.Exit, error) {
+func (m *monitor) watch(r *running) (engine.Exit, error) {
 	var p pumps
 	p.add(r.out, &logStream{log: r.log, name: "stdout"}, m.hub.stream(frameStdout))
 	if r.err != nil {

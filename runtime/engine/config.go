@@ -1,4 +1,4 @@
-// Package runtime makes containers: it turns an OCI spec into a plan of kernel
+// Package engine makes containers: it turns an OCI spec into a plan of kernel
 // steps (Decide), prints the plan or runs it (Plan.Print, Plan.Start), and
 // joins running containers (Exec).
 //
@@ -6,7 +6,7 @@
 // applies the cgroup, clones the first process (package child), and does the
 // parent's share, the network, while the child builds its root. Then the
 // child becomes the program.
-package runtime
+package engine
 
 import (
 	"errors"
