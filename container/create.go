@@ -391,14 +391,14 @@ func (c *Container) publish(tmp string, config *os.File, img *image.Image) error
 
 // makeDir makes a folder below containers/, and that on the first use.
 func makeDir(dir string) error {
-	err := unix.Mkdir(dir, 0o711)
+	err := unix.Mkdir(dir, 0o700)
 	if err == unix.ENOENT {
 		parent := dir[:strings.LastIndexByte(dir, '/')]
-		if err := os.MkdirAll(parent, 0o711); err != nil {
+		if err := image.MakeFolder(parent); err != nil {
 			return err
 		}
 		spread(parent)
-		err = unix.Mkdir(dir, 0o711)
+		err = unix.Mkdir(dir, 0o700)
 	}
 	if err != nil {
 		return &fs.PathError{Op: "mkdir", Path: dir, Err: err}

@@ -82,7 +82,12 @@ func (h *hub) listen(c *Container) error {
 	if err != nil {
 		return err
 	}
-	if err = unix.Bind(fd, socketAddr(dir)); err == nil {
+	// before bind, which takes the mode of the socket's inode (net/unix/af_unix.c, unix_bind_bsd)
+	err = unix.Fchmod(fd, 0o600)
+	if err == nil {
+		err = unix.Bind(fd, socketAddr(dir))
+	}
+	if err == nil {
 		err = unix.Listen(fd, 16)
 	}
 	if err != nil {

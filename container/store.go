@@ -63,10 +63,14 @@ type Container struct {
 	gone  bool        // removed by this process: last is all there is
 }
 
-// Open returns the store below root. It creates nothing.
+// Open returns the store below root. It creates nothing, and shuts to other
+// users what is there.
 func Open(root string, images *image.Store) (*Store, error) {
 	abs, err := filepath.Abs(root)
 	if err != nil {
+		return nil, fmt.Errorf("open container store %s: %w", root, err)
+	}
+	if err := image.Shut(abs); err != nil {
 		return nil, fmt.Errorf("open container store %s: %w", root, err)
 	}
 	return &Store{Root: abs, Images: images}, nil

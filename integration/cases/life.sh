@@ -37,3 +37,16 @@ t_killed_at_any_moment() {
 	sleep 1.5 # containers whose berth was killed end by themselves
 	b system prune -f >/dev/null
 }
+t_other_users_of_the_host() { # what a container leaves is not theirs to run
+	local ROOT=$TMP/own id su # made by the run itself
+	id=$(b run -d --name su --network none -v suvol:/v @host sh -c 'mkdir /su; cp /bin/busybox /su; chmod 4755 /su/busybox; cp -p /su/busybox /v; echo up; sleep 100')
+	local i; for i in $(seq 50); do [ "$(b logs su)" = up ] && break; sleep 0.1; done
+	for su in "$ROOT/containers/$id/upper/su/busybox" "$ROOT/volumes/suvol/_data/busybox"; do
+		[ -u "$su" ] || fail "$su is not there"
+		if setpriv --reuid 65534 --regid 65534 --clear-groups sh -c '"$1" id -u' sh "$su" 2>/dev/null; then fail "a user ran $su"; fi
+	done
+	b mount su >"$TMP/at"; like "$(grep " $(cat "$TMP/at") " /proc/self/mountinfo)" ' rw,nosuid,nodev'
+	b umount su; b stop -t 0 su >/dev/null
+	b mount su >"$TMP/at"; like "$(grep " $(cat "$TMP/at") " /proc/self/mountinfo)" ' rw,nosuid,nodev'
+	b umount su; b rm su >/dev/null; rm -r "$ROOT"
+}
