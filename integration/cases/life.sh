@@ -26,6 +26,15 @@ t_four_times_fifty() {
 	for j in 1 2 3 4; do (for i in $(seq 50); do b run --rm busybox true || exit 1; done) & done
 	for j in 1 2 3 4; do wait -n || fail "a run failed"; done
 }
+t_ps_against_run() {
+	local i j ps runs=() failed=0
+	while b ps -a >/dev/null; do :; done & ps=$!
+	for j in 1 2 3; do (for i in $(seq 40); do b run --rm --network none busybox true || exit 1; done) & runs+=($!); done
+	for j in "${runs[@]}"; do wait "$j" || failed=1; done
+	kill $ps 2>/dev/null || fail "ps failed"
+	wait $ps 2>/dev/null || true
+	eq $failed 0 "runs that failed"
+}
 t_killed_at_any_moment() {
 	local i p
 	for i in $(seq 40); do
