@@ -12,10 +12,11 @@ import (
 // without a terminal. Before it is there, and once it is gone, they are meant
 // for berth itself.
 type signals struct {
-	ch   chan os.Signal
-	mu   sync.Mutex
-	send func(unix.Signal) bool // false: no process to send it to
-	own  func()                 // gives up what berth is at
+	ch    chan os.Signal
+	mu    sync.Mutex
+	send  func(unix.Signal) bool // false: no process to send it to
+	own   func()                 // gives up what berth is at
+	early unix.Signal            // came before the process, perhaps too late to give up
 }
 
 func newSignals(proxy bool) *signals {
@@ -36,21 +37,26 @@ func newSignals(proxy bool) *signals {
 
 func (s *signals) pass(sig unix.Signal) {
 	s.mu.Lock()
-	send, own := s.send, s.own
-	s.mu.Unlock()
-	if send != nil && send(sig) {
+	defer s.mu.Unlock()
+	if s.send != nil && s.send(sig) || sig == unix.SIGUSR1 || sig == unix.SIGUSR2 {
 		return
 	}
-	if own != nil && sig != unix.SIGUSR1 && sig != unix.SIGUSR2 {
-		own()
+	if s.send == nil {
+		s.early = sig
+	}
+	if s.own != nil {
+		s.own()
 	}
 }
 
 // forward tells where signals go from now on.
 func (s *signals) forward(send func(unix.Signal) bool, own func()) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.send, s.own = send, own
-	s.mu.Unlock()
+	if send != nil && s.early != 0 {
+		send(s.early)
+	}
 }
 
 func (s *signals) stop() {

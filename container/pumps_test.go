@@ -100,8 +100,8 @@ func TestSignalsAfterTheEnd(t *testing.T) {
 	defer pidfd.Close()
 	own := 0
 	s := &signals{}
+	s.pass(unix.SIGTERM) // while it is being started
 	s.forward(sendTo(pidfd), func() { own++ })
-	s.pass(unix.SIGTERM)
 	var exit *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != unix.SIGTERM || own != 0 {
 		t.Errorf("the process did not get the signal: %v", err)
