@@ -78,11 +78,11 @@ t_slow_reader_gets_all() {
 t_signal_after_the_end() { # nobody reads: the signal means berth, and not a number that is free again
 	mkfifo "$TMP/fifo"
 	sleep 1000 <"$TMP/fifo" & local reader=$!
-	"$BERTH" --root "$ROOT" run --rm --name unread --network none busybox head -c 150000 /dev/zero >"$TMP/fifo" & local p=$!
-	local i; for i in $(seq 50); do [ -z "$(cat /proc/"$p"/task/*/children)" ] && [ "$i" -gt 10 ] && break; sleep 0.1; done
-	kill -0 "$p" || fail "it ended although nobody read"
+	"$BERTH" --root "$ROOT" run --rm --network none -v "$TMP/d:/d" busybox sh -c 'head -c 100000 /dev/zero; touch /d/done' >"$TMP/fifo" & local p=$!
+	local i; for i in $(seq 100); do [ -e "$TMP/d/done" ] && [ -z "$(cat /proc/"$p"/task/*/children)" ] && break; sleep 0.1; done
+	[ -e "$TMP/d/done" ] && kill -0 "$p" || fail "it ended although nobody read"
 	kill -TERM "$p"
 	for i in $(seq 50); do kill -0 "$p" 2>/dev/null || break; sleep 0.1; done
 	kill -KILL "$p" 2>/dev/null && fail "SIGTERM did not end it"
-	kill "$reader"; wait "$reader" 2>/dev/null || true; rm "$TMP/fifo"
+	kill "$reader"; wait "$reader" 2>/dev/null || true; rm -r "$TMP/fifo" "$TMP/d"
 }
