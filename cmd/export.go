@@ -22,12 +22,12 @@ func (a *app) exportCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			dir, err := ctr.Mount()
+			root, release, err := ctr.Root()
 			if err != nil {
 				return err
 			}
-			err = a.toFile(c.String("output"), "berth export -o FILE CONTAINER", func(w io.Writer) error { return writeTar(w, dir) })
-			return errors.Join(err, ctr.Unmount())
+			defer release()
+			return a.toFile(c.String("output"), "berth export -o FILE CONTAINER", func(w io.Writer) error { return writeTar(w, root) })
 		},
 	}
 }
@@ -40,35 +40,28 @@ type exporter struct {
 	links map[uint64]string // inode of a file with several names -> the first
 }
 
-func writeTar(w io.Writer, dir string) error {
+func writeTar(w io.Writer, root *os.File) error {
 	e := &exporter{w: tar.NewWriter(w), links: map[uint64]string{}}
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("export %s: %w", dir, err)
-	}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("export %s: %w", dir, err)
-	}
+	err := unix.Fstat(int(root.Fd()), &st)
 	e.dev = st.Dev
-	if err := e.folder(fd, ""); err != nil {
+	if err == nil {
+		err = e.folder(root, "")
+	}
+	if err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	return e.w.Close()
 }
 
-// folder takes over the descriptor fd.
-func (e *exporter) folder(fd int, rel string) error {
-	f := os.NewFile(uintptr(fd), rel)
-	defer f.Close()
+func (e *exporter) folder(f *os.File, rel string) error {
 	names, err := f.Readdirnames(-1)
 	if err != nil {
 		return err
 	}
 	sort.Strings(names)
 	for _, n := range names {
-		if err := e.entry(fd, n, rel+n); err != nil {
+		if err := e.entry(int(f.Fd()), n, rel+n); err != nil {
 			return fmt.Errorf("%s: %w", rel+n, err)
 		}
 	}
@@ -118,12 +111,13 @@ func (e *exporter) subfolder(dir int, name string, h *tar.Header) error {
 	if err != nil {
 		return err
 	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
 	h.Typeflag, h.Name = tar.TypeDir, h.Name+"/"
 	if err := errors.Join(e.attributes(fd, h), e.w.WriteHeader(h)); err != nil {
-		unix.Close(fd)
 		return err
 	}
-	return e.folder(fd, h.Name)
+	return e.folder(f, h.Name)
 }
 
 func (e *exporter) file(dir int, name string, h *tar.Header, st *unix.Stat_t) error {

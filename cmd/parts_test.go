@@ -56,7 +56,10 @@ func TestWriteTar(t *testing.T) {
 	must(os.Symlink("../../../etc/passwd", dir+"/d/link"))
 	must(unix.Mkfifo(dir+"/fifo", 0o600))
 	var b bytes.Buffer
-	must(writeTar(&b, dir))
+	root, err := os.Open(dir)
+	must(err)
+	defer root.Close()
+	must(writeTar(&b, root))
 	var got []string
 	r := tar.NewReader(&b)
 	for {

@@ -15,30 +15,90 @@ import (
 // nodes of the container's making must not work on the host.
 const hostAttr = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
 
+// shown is where Mount shows the root file system.
+func (c *Container) shown() string { return c.dir + "/merged" }
+
 // Mount shows the container's root file system on the host and returns the
-// path. It stays until Unmount or Remove. A running container's
-// is the same files: what is written on one side is seen on the other.
+// path. It stays until Unmount or Remove, over starts and ends. A running
+// container's is the same files: what is written on one side is seen on the other.
 func (c *Container) Mount() (string, error) {
 	unlock, err := c.lock()
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	at := c.dir + "/merged"
-	if mounted(at) {
-		return at, nil
+	if mounted(c.shown()) {
+		return c.shown(), nil
 	}
+	pid := 0
 	if st := c.State(); st.Status == Running || st.Status == Paused {
-		// an upper directory in two overlays is undefined behaviour: clone the container's own mount
-		err = c.mountRunning(st.Pid, at)
-	} else {
-		err = c.mountOverlay(at)
+		pid = st.Pid
 	}
-	if err != nil {
-		os.Remove(at)
+	if err := c.show(pid); err != nil {
 		return "", fmt.Errorf("mount container %s: %w", c.Name, err)
 	}
-	return at, nil
+	return c.shown(), nil
+}
+
+// show puts a mount at its place: of the container that runs, or of one that
+// does not (pid 0). An upper directory in two overlays is undefined behaviour,
+// so the running container's own mount is cloned.
+func (c *Container) show(pid int) error {
+	var tree *os.File
+	var err error
+	if pid != 0 {
+		tree, err = c.runningRoot(pid)
+	} else {
+		tree, err = c.overlay(c.dir + "/upper")
+	}
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	if err := os.Mkdir(c.shown(), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	err = unix.MoveMount(int(tree.Fd()), "", unix.AT_FDCWD, c.shown(), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	if err != nil {
+		os.Remove(c.shown())
+		return &fs.PathError{Op: "move_mount", Path: c.shown(), Err: err}
+	}
+	return nil
+}
+
+// Root opens the root file system for reading. It is mounted nowhere: with the
+// last descriptor it is gone. A container that does not run is locked until
+// release, because a start meanwhile would change the layers below the mount.
+func (c *Container) Root() (root *os.File, release func(), err error) {
+	unlock, err := c.lock()
+	if err != nil {
+		return nil, nil, err
+	}
+	var tree *os.File
+	st := c.State()
+	switch {
+	case mounted(c.shown()):
+		tree, err = clone(c.shown())
+	case st.Status == Running || st.Status == Paused:
+		tree, err = c.runningRoot(st.Pid)
+	default:
+		tree, err = c.overlay("")
+	}
+	if err == nil {
+		defer tree.Close()
+		var fd int
+		fd, err = unix.Openat(int(tree.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		root = os.NewFile(uintptr(fd), c.Name)
+	}
+	if err != nil {
+		unlock()
+		return nil, nil, fmt.Errorf("read the root file system of container %s: %w", c.Name, err)
+	}
+	if st.Status == Running || st.Status == Paused {
+		unlock()
+		unlock = func() {}
+	}
+	return root, func() { root.Close(); unlock() }, nil
 }
 
 func mounted(dir string) bool {
@@ -49,20 +109,15 @@ func mounted(dir string) bool {
 	return a.Dev != b.Dev
 }
 
-func (c *Container) mountOverlay(at string) error {
-	if err := os.Mkdir(at, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
+// overlay makes a mount of the layers, attached nowhere. Without an upper
+// directory the container's own is the topmost of the lower ones.
+func (c *Container) overlay(upper string) (*os.File, error) {
 	esc := strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`)
-	lower := reversed(c.lowerDirs())
-	for i := range lower {
-		lower[i] = esc.Replace(lower[i])
-	}
 	// one string of options has a page at most (mount(2)): many layers need
 	// the other interface, which takes them one by one (fsconfig(2), Linux 6.5)
 	fd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return fmt.Errorf("fsopen overlay: %w", err)
+		return nil, fmt.Errorf("fsopen overlay: %w", err)
 	}
 	defer unix.Close(fd)
 	set := func(key, val string) error {
@@ -71,27 +126,36 @@ func (c *Container) mountOverlay(at string) error {
 		}
 		return nil
 	}
-	for i, l := range reversed(c.lowerDirs()) {
+	lower := reversed(c.lowerDirs())
+	if upper == "" {
+		lower = append([]string{c.dir + "/upper"}, lower...)
+	}
+	for i, l := range lower {
 		if err = set("lowerdir+", l); err != nil && i == 0 {
+			for j := range lower {
+				lower[j] = esc.Replace(lower[j])
+			}
 			err = set("lowerdir", strings.Join(lower, ":"))
 			break
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if err := errors.Join(err, set("upperdir", esc.Replace(c.dir+"/upper")), set("workdir", esc.Replace(c.dir+"/work"))); err != nil {
-		return err
+	if err == nil && upper != "" {
+		err = errors.Join(set("upperdir", esc.Replace(upper)), set("workdir", esc.Replace(c.dir+"/work")))
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := unix.FsconfigCreate(fd); err != nil {
-		return fmt.Errorf("make overlay: %w", err)
+		return nil, fmt.Errorf("make overlay: %w", err)
 	}
 	m, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, hostAttr)
 	if err != nil {
-		return fmt.Errorf("fsmount overlay: %w", err)
+		return nil, fmt.Errorf("fsmount overlay: %w", err)
 	}
-	defer unix.Close(m)
-	return unix.MoveMount(m, "", unix.AT_FDCWD, at, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	return os.NewFile(uintptr(m), "overlay"), nil
 }
 
 // Unmount takes it away again; not mounted is no error.
@@ -101,64 +165,89 @@ func (c *Container) Unmount() error {
 		return err
 	}
 	defer unlock()
-	return c.unmount()
+	return c.unmount(unix.MNT_DETACH)
 }
 
-func (c *Container) unmount() error {
-	at := c.dir + "/merged"
-	if !mounted(at) {
+// unmount: without MNT_DETACH it fails while somebody uses the mount.
+func (c *Container) unmount(flags int) error {
+	if !mounted(c.shown()) {
 		return nil
 	}
-	if err := unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+	if err := unix.Unmount(c.shown(), flags|unix.UMOUNT_NOFOLLOW); err != nil {
 		return fmt.Errorf("unmount container %s: %w", c.Name, err)
 	}
-	os.Remove(at)
+	os.Remove(c.shown())
 	return nil
 }
 
-// mountRunning clones the root mount of a running container into the host's
-// mount namespace. open_tree(2) clones only what is in the caller's own
-// namespace, so a thread goes there, and ends instead of being used again.
-func (c *Container) mountRunning(pid int, at string) error {
-	if err := os.Mkdir(at, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+// hide takes away what Mount shows of a container that is to be started, which
+// would be a second overlay on the same upper directory. It tells whether
+// there was something, for the caller to show it again.
+func (c *Container) hide() (bool, error) {
+	if !mounted(c.shown()) {
+		return false, nil
 	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // not unlocked
-		done <- cloneRoot(pid, at)
-	}()
-	return <-done
+	err := c.unmount(0)
+	if errors.Is(err, unix.EBUSY) {
+		return true, fmt.Errorf("the root file system of container %s is mounted at %s and in use there: %w", c.Name, c.shown(), err)
+	}
+	return true, err
 }
 
-func cloneRoot(pid int, at string) error {
+// runningRoot clones the root mount of a running container. open_tree(2) clones
+// only what is in the caller's own namespace, so a thread goes there, and ends
+// instead of being used again.
+func (c *Container) runningRoot(pid int) (*os.File, error) {
+	type result struct {
+		tree *os.File
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread() // not unlocked
+		tree, err := cloneRoot(pid)
+		done <- result{tree, err}
+	}()
+	r := <-done
+	return r.tree, r.err
+}
+
+func cloneRoot(pid int) (*os.File, error) {
 	host, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unix.Close(host)
 	ns, err := unix.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unix.Close(ns)
 	if err := unix.Unshare(unix.CLONE_FS); err != nil { // setns wants a thread with a root of its own
-		return fmt.Errorf("unshare: %w", err)
+		return nil, fmt.Errorf("unshare: %w", err)
 	}
 	if err := unix.Setns(ns, unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("join the mount namespace of process %d: %w", pid, err)
+		return nil, fmt.Errorf("join the mount namespace of process %d: %w", pid, err)
 	}
-	tree, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	tree, err := clone("/")
+	// the thread that ends may be the process's first, and what /proc/self shows
+	if back := unix.Setns(host, unix.CLONE_NEWNS); back != nil {
+		err = errors.Join(err, fmt.Errorf("come back to the host's mount namespace: %w", back))
+	}
+	return tree, err
+}
+
+// clone copies one mount, attached nowhere.
+func clone(path string) (*os.File, error) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
-		return fmt.Errorf("clone the root mount: %w", err)
+		return nil, fmt.Errorf("clone the mount at %s: %w", path, err)
 	}
-	defer unix.Close(tree)
+	tree := os.NewFile(uintptr(fd), path)
 	attr := unix.MountAttr{Attr_set: hostAttr}
-	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil { // Linux 5.12
-		return fmt.Errorf("set the attributes of the root mount: %w", err)
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil { // Linux 5.12
+		tree.Close()
+		return nil, fmt.Errorf("set the attributes of the mount at %s: %w", path, err)
 	}
-	if err := unix.Setns(host, unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("come back to the host's mount namespace: %w", err)
-	}
-	return unix.MoveMount(tree, "", unix.AT_FDCWD, at, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	return tree, nil
 }

@@ -25,6 +25,7 @@ type stdio struct {
 type running struct {
 	c     *Container
 	first bool // never started before
+	shown bool // Mount shows its root file system on the host
 	proc  *engine.Process
 	st    State
 	in    *os.File // our end of stdin: nil without -i, the terminal with -t
@@ -39,6 +40,7 @@ func (c *Container) launch(ctx context.Context, s stdio) (*running, error) {
 	if builtWithCgo {
 		return nil, errors.New("this berth was built with cgo, which cannot start containers: build it with CGO_ENABLED=0 (make build)")
 	}
+	fresh := c.held != nil // made by this process: nobody can have mounted it
 	unlock, err := c.lock()
 	if err != nil {
 		return nil, err
@@ -54,13 +56,31 @@ func (c *Container) launch(ctx context.Context, s stdio) (*running, error) {
 		}
 	}
 	r := &running{c: c, first: old.Status == Created && old.FinishedAt.IsZero(), log: &logFile{path: c.logPath()}, st: State{RestartCount: old.RestartCount}}
+	if !fresh {
+		if r.shown, err = c.hide(); err != nil {
+			return nil, err
+		}
+	}
 	if err := r.start(ctx, s); err != nil {
-		err = errors.Join(err, c.release())
+		err = errors.Join(err, c.release(), r.show(0))
 		c.writeState(State{Status: old.Status, ExitCode: StartCode(err), Error: err.Error(),
 			StartedAt: old.StartedAt, FinishedAt: time.Now().UTC(), RestartCount: old.RestartCount}, false)
 		return nil, err
 	}
+	// a program that has ended already cannot be looked into: then finish shows it
+	r.show(r.st.Pid)
 	return r, nil
+}
+
+// show shows again on the host what the start took from there.
+func (r *running) show(pid int) error {
+	if !r.shown || mounted(r.c.shown()) {
+		return nil
+	}
+	if err := r.c.show(pid); err != nil {
+		return fmt.Errorf("mount container %s again: %w", r.c.Name, err)
+	}
+	return nil
 }
 
 // again looks once more at what may have changed since the last run: the
@@ -228,7 +248,7 @@ func (r *running) finish(exit engine.Exit, again bool) error {
 		c.last, c.gone = &r.st, true
 		return errors.Join(append(errs, c.remove(true))...)
 	}
-	errs = append(errs, c.writeState(r.st, false), c.release())
+	errs = append(errs, c.writeState(r.st, false), c.release(), r.show(0))
 	return errors.Join(errs...)
 }
 

@@ -100,7 +100,7 @@ func (c *Container) requestStop() error {
 // goes out of sight first, under a name that tells sweep what is left to do.
 func (c *Container) remove(volumes bool) error {
 	// a mount left by Mount would be walked into
-	if err := c.unmount(); err != nil {
+	if err := c.unmount(unix.MNT_DETACH); err != nil {
 		return err
 	}
 	gone := c.store.dir(".rm-" + c.ID)

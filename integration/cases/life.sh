@@ -86,3 +86,22 @@ t_signal_after_the_end() { # nobody reads: the signal means berth, and not a num
 	kill -KILL "$p" 2>/dev/null && fail "SIGTERM did not end it"
 	kill "$reader"; wait "$reader" 2>/dev/null || true; rm -r "$TMP/fifo" "$TMP/d"
 }
+t_mount_stays_over_start_and_end() {
+	local at; b create --name mm --network none busybox sh -c 'trap exit TERM; cat /from-host; echo x >/from-inside; while :; do sleep 0.1; done' >/dev/null
+	at=$(b mount mm); echo hello >"$at/from-host"
+	b start mm >/dev/null
+	local i; for i in $(seq 50); do [ -e "$at/from-inside" ] && [ -n "$(b logs mm)" ] && break; sleep 0.1; done
+	eq "$(b logs mm)" hello; eq "$(cat "$at/from-inside")" x
+	eq "$(stat -c %d "$at")" "$(b exec mm stat -c %d /)" "the device: one overlay, not two with the same upper directory"
+	b stop mm >/dev/null; eq "$(cat "$at/from-inside")" x
+	(cd "$at" && refuse 125 'in use' start mm)
+	b start mm >/dev/null; eq "$(stat -c %d "$at")" "$(b exec mm stat -c %d /)"
+	b export mm | tar -xO from-inside >"$TMP/out"; eq "$(cat "$TMP/out")" x
+	mountpoint -q "$at" || fail "export took the mount away"
+	b rm -f mm >/dev/null
+	b create --name short --network none busybox touch /from-inside >/dev/null # has ended when start returns
+	at=$(b mount short); b start -a short; [ -e "$at/from-inside" ] || fail "nothing is seen after the end"
+	b umount short; b export short | tar -t >"$TMP/out"; grep -qx from-inside "$TMP/out"
+	! mountpoint -q "$at" || fail "export left a mount"
+	b rm short >/dev/null
+}
