@@ -15,6 +15,7 @@ const module = "github.com/berth-run/berth/"
 var mayImport = map[string][]string{
 	"runtime/step":    {},
 	"runtime/child":   {"runtime/step"},
+	"runtime/seccomp": {},
 	"cgroups":         {},
 	"netns":           {},
 	"image":           {},
