@@ -344,3 +344,29 @@ func TestSweepWhileMaking(t *testing.T) {
 	close(stop)
 	sweeps.Wait()
 }
+
+func TestSweepVolumes(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	if _, err := s.CreateVolume("v", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{".new-dead/_data/x", ".rm-v/_data/x", ".new-live"} {
+		if err := os.MkdirAll(s.volumeDir(d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := lockDir(s.volumeDir(".new-live"), lockTry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := s.dropVolume("v"); err != nil { // over the rest of an earlier removal
+		t.Error(err)
+	}
+	if _, err := s.PruneVolumes(true); err != nil {
+		t.Error(err)
+	}
+	if got := dirNames(s.Root + "/volumes"); len(got) != 1 || got[0] != ".new-live" {
+		t.Errorf("left: %q", got)
+	}
+}
