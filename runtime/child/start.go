@@ -83,10 +83,10 @@ func Start(plan *step.Plan, o Options) (*Process, error) {
 		p.errors.Close()
 		return nil, err
 	}
-	var pidfd int32 = -1
+	pidfd := newCell()
 	args := cloneArgs{
 		flags:      plan.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
-		pidfd:      uint64(uintptr(unsafe.Pointer(&pidfd))),
+		pidfd:      uint64(uintptr(unsafe.Pointer(pidfd))),
 		exitSignal: uint64(unix.SIGCHLD),
 	}
 	if o.Cgroup != nil {
@@ -98,16 +98,65 @@ func Start(plan *step.Plan, o Options) (*Process, error) {
 	}
 	p.Pid, err = p.clone(&args, region, o.PidNS)
 	runtime.KeepAlive(o)
+	runtime.KeepAlive(pidfd)
 	if err != nil {
 		return nil, errors.Join(err, p.errors.Close(), region.free())
 	}
-	p.Pidfd = os.NewFile(uintptr(pidfd), "pidfd")
-	if o.Trace {
-		p.region = region
-	} else if err := region.free(); err != nil {
-		return p, err
-	}
+	p.Pidfd = os.NewFile(uintptr(*pidfd), "pidfd")
+	p.region = region
 	return p, nil
+}
+
+// newCell is memory on the heap, which does not move: the kernel writes to it
+// by its address, and a stack may be elsewhere by then.
+//
+//go:noinline
+func newCell() *int32 {
+	p := new(int32)
+	*p = -1
+	return p
+}
+
+// Handed waits for the first process of a plan that hands itself over
+// (step.Handover), and makes this the process of the other. It is for the
+// plan's caller to know that there is one. The error, if a call of the plan
+// failed before, comes from Started.
+func (p *Process) Handed() error {
+	var ws unix.WaitStatus
+	for {
+		_, err := unix.Wait4(p.Pid, &ws, 0, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("wait for the process that joins namespaces: %w", err)
+		}
+		break
+	}
+	p.Pidfd.Close()
+	pid := p.region.handed()
+	if pid == 0 {
+		p.Pid, p.Pidfd = 0, nil
+		return nil
+	}
+	fd, err := unix.PidfdOpen(pid, 0) // our child, not waited for: the number is its own
+	if err != nil {
+		return fmt.Errorf("pidfd of the container's process: %w", err)
+	}
+	p.Pid, p.Pidfd = pid, os.NewFile(uintptr(fd), "pidfd")
+	return nil
+}
+
+// Result is what an earlier call of the plan returned, as a number: of the
+// process while it waits in a later call.
+func (p *Process) Result(r *step.Result) (int64, bool) {
+	for i, c := range p.calls {
+		if c.Out == r {
+			v, tick := p.region.op(i)
+			return v, tick != 0
+		}
+	}
+	return 0, false
 }
 
 // clone runs clone3 on a thread whose signals are all blocked: a handler of the
@@ -213,7 +262,7 @@ type Traced struct {
 
 // Trace tells of every call that was made until now. Options.Trace was set.
 func (p *Process) Trace() []Traced {
-	if p.region == nil {
+	if p.region == nil || p.began.tick == 0 {
 		return nil
 	}
 	end := now()

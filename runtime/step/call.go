@@ -23,8 +23,11 @@ type Call struct {
 	May  []unix.Errno
 	Skip int
 
+	Then int // calls passed over when this one succeeds
+
 	NonZero bool // a return value of 0 is EPIPE: the writer of a pipe is gone
 	Reap    bool // a fork: the process in which it returns non-zero becomes the reaper
+	Hand    bool // likewise: it ends, and the other goes on with the plan in its place
 }
 
 // Result is the return value of an earlier call, mostly a file descriptor.
@@ -187,6 +190,9 @@ func (c Call) String() string {
 			b.WriteString(" or ")
 		}
 		b.WriteString(unix.ErrnoName(e))
+	}
+	if c.Then > 0 {
+		fmt.Fprintf(&b, "   # if it succeeds the next %d are left out", c.Then)
 	}
 	if c.Skip > 0 {
 		fmt.Fprintf(&b, ", then the next %d are left out", c.Skip)

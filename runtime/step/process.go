@@ -119,6 +119,23 @@ func (s SetNS) Calls() []Call {
 	return []Call{newCall("setns", unix.SYS_SETNS, s.FD, Flags(s.Flags, CloneNames(s.Flags)))}
 }
 
+// Handover lets another process go on with the plan, one that Flags and the
+// namespaces joined before make: setns(2) into a pid namespace is for children
+// only, and a namespace made after joining a user namespace belongs to that. The
+// new process is the parent's child (clone3(2) CLONE_PARENT), this one ends.
+type Handover struct{ Flags uint64 } // CLONE_NEW*
+
+func (s Handover) String() string { return "go on in a new process" }
+
+// Calls implements Step.
+func (s Handover) Calls() []Call {
+	flags := s.Flags | unix.CLONE_PARENT
+	c := newCall("clone3", unix.SYS_CLONE3,
+		Struct(func() string { return "{flags=" + CloneNames(flags) + "}" }, flags, 0, 0, 0, 0, 0, 0, 0), Int(64))
+	c.Hand = true
+	return []Call{c}
+}
+
 // Loopback brings up lo, which a new network namespace has down (netdevice(7)).
 type Loopback struct{}
 
@@ -229,6 +246,52 @@ func (s AwaitStart) Calls() []Call {
 	}
 }
 
+// LookPath finds out whether the program can be executed, before start asks for
+// it: create is to fail if it cannot (faccessat2(2) with AT_EACCESS, Linux 5.8:
+// by the capabilities that the process has now).
+type LookPath struct {
+	Name string
+	Path []string // directories; not used for a name with a slash
+}
+
+func (s LookPath) String() string { return "look for " + s.Name }
+
+// Calls implements Step. As in Exec all candidates are tried twice, the second
+// time for the error.
+func (s LookPath) Calls() []Call {
+	files := candidates(s.Name, s.Path)
+	var calls []Call
+	for pass := range 2 {
+		for i, f := range files {
+			c := newCall("faccessat2", unix.SYS_FACCESSAT2, Cwd, Str(f), Flags(unix.X_OK, "X_OK"), Flags(unix.AT_EACCESS, "AT_EACCESS"))
+			c.Then = 2*len(files) - len(calls) - 1
+			switch {
+			case pass == 0:
+				c.May = []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES}
+			case i < len(files)-1:
+				c.May = []unix.Errno{unix.ENOENT, unix.ENOTDIR}
+			}
+			calls = append(calls, c)
+		}
+	}
+	return calls
+}
+
+// candidates are the files that execvp(3) would try.
+func candidates(name string, path []string) []string {
+	if strings.Contains(name, "/") || len(path) == 0 {
+		return []string{name}
+	}
+	files := make([]string, len(path))
+	for i, dir := range path {
+		if dir == "" {
+			dir = "."
+		}
+		files[i] = strings.TrimSuffix(dir, "/") + "/" + name
+	}
+	return files
+}
+
 // Exec ends the plan: the process becomes the container's program. A name
 // without slash is looked for in Path as execvp(3) does.
 type Exec struct {
@@ -258,11 +321,7 @@ func (s Exec) Calls() []Call {
 		}
 	}
 	var first, second []Call
-	for _, dir := range s.Path {
-		if dir == "" {
-			dir = "."
-		}
-		file := strings.TrimSuffix(dir, "/") + "/" + name
+	for _, file := range candidates(name, s.Path) {
 		first = append(first, call(file).may(0, unix.ENOENT, unix.ENOTDIR, unix.EACCES))
 		second = append(second, call(file).may(0, unix.ENOENT, unix.ENOTDIR))
 	}

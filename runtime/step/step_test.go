@@ -16,7 +16,7 @@ func all() []Step {
 		Signals{}, Umask{0o22}, NewSession{}, Undumpable{}, Dup{Int(20), 1}, CloseFrom{First: 3, Err: err},
 		Unshare{unix.CLONE_NEWCGROUP}, SetNS{Int(20), unix.CLONE_NEWNET, "web"}, Loopback{}, Hostname{"h"}, Domainname{"d"},
 		WriteFile{"/proc/sys/kernel/msgmax", "5"}, Rlimit{"RLIMIT_CORE", unix.RLIMIT_CORE, 0, 0}, Await{Int(20), Int(21), "x"},
-		AwaitStart{Int(3), Int(4), "start", err}, Exec{Args: []string{"sh"}, Path: []string{"/bin", ""}}, NoNewPrivs{},
+		AwaitStart{Int(3), Int(4), "start", err}, Exec{Args: []string{"sh"}, Path: []string{"/bin", ""}}, NoNewPrivs{}, Handover{unix.CLONE_NEWPID}, LookPath{"sh", []string{"/bin", "/usr/bin"}},
 		Reaper{true}, Credentials{UID: 1, GID: 2, Groups: []uint32{3}, KeepCaps: true}, DropBounding{1 << 5},
 		Capabilities{Effective: 1, Permitted: 1, Ambient: 1}, LeaveMemory{}, HideBinary{},
 		Propagation{unix.MS_REC | unix.MS_SLAVE}, Overlay{Base: "/b", Lower: []string{"l"}, Upper: "u", Work: "w", Target: "t", Root: root},
