@@ -10,6 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/image"
 	"github.com/berth-run/berth/rootfs"
 	"github.com/berth-run/berth/runtime/engine"
@@ -142,13 +143,17 @@ func (c *Container) config(size *specs.Box) (engine.Config, error) {
 	if err != nil {
 		return engine.Config{}, err
 	}
+	devices, err := cgroups.DeviceRules(spec.Linux.Resources.Devices)
+	if err != nil {
+		return engine.Config{}, err
+	}
 	rel := "containers/" + c.ID + "/"
 	return engine.Config{
 		ID: c.ID, Spec: spec,
 		Rootfs: rootfs.Overlay{Base: c.store.Root, Lower: append([]string{mountPoints}, c.Lower...), Upper: rel + "upper", Work: rel + "work",
 			UserXattr: image.UserXattr(), Volatile: c.Options.Remove},
-		Cgroup:  group,
-		Devices: spec.Linux.Resources.Devices,
+		Cgroup:  engine.Plain{Plan: group},
+		Devices: devices,
 		Init:    c.Options.Init,
 		Trace:   c.Trace,
 	}, nil

@@ -149,6 +149,7 @@ func (l *layout) slot(r *step.Result) int {
 		return off
 	}
 	off := l.alloc(8)
+	l.put(off, uint64(r.None))
 	l.slots[r] = off
 	return off
 }

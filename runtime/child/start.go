@@ -1,6 +1,7 @@
 package child
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,13 +17,11 @@ import (
 	"github.com/berth-run/berth/runtime/step"
 )
 
-// lowestFD is the least number of the error pipe in the child.
-const lowestFD = 16
-
 // Options is what Start needs beside the plan.
 type Options struct {
 	Cgroup *os.File // directory of the cgroup to begin in, nil: the caller's (Linux 5.7)
 	PidNS  *os.File // pid namespace to begin in, nil: the caller's, or a new one by CloneFlags
+	LowFD  int      // the least number of the error pipe in the child, at least 16
 	Trace  bool     // keep what each call returned, for Process.Trace
 }
 
@@ -36,6 +35,7 @@ type Process struct {
 	calls  []step.Call
 	owner  []int
 	errors *os.File // read end of the error pipe
+	report []byte   // of an error, read by Reached
 	region *region
 	began  clock
 }
@@ -69,7 +69,7 @@ func Start(plan *step.Plan, o Options) (*Process, error) {
 		return nil, fmt.Errorf("pipe for errors: %w", err)
 	}
 	// The child's end lies above the numbers that steps may tread on.
-	errfd, err := unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD_CLOEXEC, lowestFD)
+	errfd, err := unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD_CLOEXEC, max(o.LowFD, 16))
 	unix.Close(pipe[1])
 	if err != nil {
 		unix.Close(pipe[0])
@@ -219,7 +219,22 @@ func cloneError(errno unix.Errno, flags uint64) error {
 // container that waits for start is built; *Error when a call failed.
 func (p *Process) Started() error {
 	defer p.errors.Close()
-	return ReadError(p.errors, p.plan)
+	return ReadError(io.MultiReader(bytes.NewReader(p.report), p.errors), p.plan)
+}
+
+// Reached waits until the child tells that it is somewhere (step.Tell). false:
+// it will not be there, Started has the reason.
+func (p *Process) Reached() (bool, error) {
+	var b [8]byte
+	n, err := p.errors.Read(b[:])
+	switch {
+	case n == 1:
+		return true, nil
+	case err != nil && err != io.EOF:
+		return false, fmt.Errorf("wait for the child: %w", err)
+	}
+	p.report = append([]byte{}, b[:n]...)
+	return false, nil
 }
 
 // Release lets go of everything but the pidfd. It does not end the process.
@@ -244,13 +259,16 @@ func ReadError(r io.Reader, plan *step.Plan) error {
 		return fmt.Errorf("read the child's report: %w", err)
 	}
 	calls, owner := plan.Calls()
-	i := int(binary.NativeEndian.Uint32(b[:])) / opSize
+	i := CallIndex(b[:])
 	errno := unix.Errno(binary.NativeEndian.Uint32(b[4:]))
 	if i >= len(calls) {
 		return fmt.Errorf("the child reports an unknown call %d: %w", i, errno)
 	}
 	return &Error{Step: plan.Steps[owner[i]], Call: calls[i], Errno: errno}
 }
+
+// CallIndex is the number of the call in the plan that a report speaks of.
+func CallIndex(report []byte) int { return int(binary.NativeEndian.Uint32(report)) / opSize }
 
 // Traced is what one call did.
 type Traced struct {

@@ -31,7 +31,10 @@ type Call struct {
 }
 
 // Result is the return value of an earlier call, mostly a file descriptor.
-type Result struct{ Name string }
+type Result struct {
+	Name string
+	None int64 // its value until then, if that is ever used
+}
 
 // Arg is one argument: a number, or a pointer to memory which the plan owns.
 // How it prints is worked out only when somebody asks: a start does not.

@@ -65,32 +65,34 @@ func (s Dup) Calls() []Call {
 	return []Call{newCall("dup3", unix.SYS_DUP3, s.From, Int(s.To), Int(0))}
 }
 
-// CloseFrom closes all descriptors from First on but Keep: nothing of the host
-// that the parent had open can be reached through /proc/self/fd by what comes
-// next (CVE-2024-21626). Keep, the pipe on which an error would be told, is
-// moved to First and closes itself on execve (close_range(2), Linux 5.9). Numbers
-// of the pipe and the directory are above First+1 before.
+// CloseFrom closes all descriptors from First on but those of Keep: nothing of the
+// host that the parent had open can be reached through /proc/self/fd by what
+// comes next (CVE-2024-21626). What is kept is moved to First and the numbers after it,
+// and closes itself on execve (close_range(2), Linux 5.9). The numbers it had
+// are above those.
 type CloseFrom struct {
 	First int
-	Err   *Result // the error pipe, First afterwards
-	Dir   *Result // a directory that is still needed, First+1 afterwards; may be nil
-	DirFD Arg
+	Keep  []Kept
+}
+
+// Kept is a descriptor that is needed longer, and where its new number goes.
+type Kept struct {
+	FD Arg
+	As *Result
 }
 
 func (s CloseFrom) String() string {
-	return fmt.Sprintf("close every descriptor from %d on, but the error pipe", s.First)
+	return fmt.Sprintf("close every descriptor from %d on, but %d that are needed yet", s.First, len(s.Keep))
 }
 
 // Calls implements Step.
 func (s CloseFrom) Calls() []Call {
-	cloexec := Flags(unix.O_CLOEXEC, "O_CLOEXEC")
-	calls, rest := []Call{newCall("dup3", unix.SYS_DUP3, From(s.Err), Int(s.First), cloexec).to(s.Err)}, s.First+1
-	if s.Dir != nil {
-		calls = append(calls, newCall("dup3", unix.SYS_DUP3, s.DirFD, Int(rest), cloexec).to(s.Dir))
-		rest++
+	var calls []Call
+	for i, k := range s.Keep {
+		calls = append(calls, newCall("dup3", unix.SYS_DUP3, k.FD, Int(s.First+i), Flags(unix.O_CLOEXEC, "O_CLOEXEC")).to(k.As))
 	}
 	return append(calls,
-		newCall("close_range", unix.SYS_CLOSE_RANGE, Int(rest), Flags(uint64(^uint32(0)), "~0U"), Int(0)))
+		newCall("close_range", unix.SYS_CLOSE_RANGE, Int(s.First+len(s.Keep)), Flags(uint64(^uint32(0)), "~0U"), Int(0)))
 }
 
 // Unshare leaves namespaces after clone3: the cgroup namespace, whose root is
@@ -143,7 +145,7 @@ func (Loopback) String() string { return "ip link set lo up" }
 
 // Calls implements Step.
 func (Loopback) Calls() []Call {
-	fd := &Result{"socket"}
+	fd := &Result{Name: "socket"}
 	ifreq := make([]byte, 40) // struct ifreq
 	copy(ifreq, "lo")
 	binary.NativeEndian.PutUint16(ifreq[16:], unix.IFF_UP|unix.IFF_RUNNING)
@@ -184,7 +186,7 @@ func (s WriteFile) String() string { return fmt.Sprintf("echo %s > %s", s.Value,
 
 // Calls implements Step.
 func (s WriteFile) Calls() []Call {
-	fd := &Result{"file"}
+	fd := &Result{Name: "file"}
 	return []Call{
 		newCall("openat", unix.SYS_OPENAT, Cwd, Str(s.Path), Flags(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY|O_CLOEXEC")).to(fd),
 		newCall("write", unix.SYS_WRITE, From(fd), Str(s.Value), Int(len(s.Value))),
@@ -215,6 +217,8 @@ type Await struct {
 	FD   Arg
 	Peer Arg // the parent's end, of which the child has a copy: open, it would hide the parent's death
 	For  string
+
+	Again bool // Peer is closed already
 }
 
 func (s Await) String() string { return "wait for the parent: " + s.For }
@@ -223,6 +227,9 @@ func (s Await) String() string { return "wait for the parent: " + s.For }
 func (s Await) Calls() []Call {
 	c := newCall("read", unix.SYS_READ, s.FD, Blob("buf", make([]byte, 8)), Int(1))
 	c.NonZero = true
+	if s.Again {
+		return []Call{c}
+	}
 	return []Call{newCall("close", unix.SYS_CLOSE, s.Peer), c}
 }
 
@@ -243,6 +250,8 @@ func (s AwaitStart) Calls() []Call {
 	return []Call{
 		newCall("close", unix.SYS_CLOSE, s.Ready),
 		newCall("openat", unix.SYS_OPENAT, s.Dir, Str(s.Name), Flags(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY|O_CLOEXEC")).to(s.Err),
+		// The program's own path may lead through /proc/self/fd (CVE-2024-21626).
+		newCall("close", unix.SYS_CLOSE, s.Dir),
 	}
 }
 
@@ -344,7 +353,7 @@ func (s Reaper) Calls() []Call {
 	fork.Reap = true
 	calls := []Call{fork, newCall("setpgid", unix.SYS_SETPGID, Int(0), Int(0))}
 	if s.Terminal {
-		pid := &Result{"pid"}
+		pid := &Result{Name: "pid"}
 		calls = append(calls,
 			newCall("getpid", unix.SYS_GETPID).to(pid),
 			newCall("ioctl", unix.SYS_IOCTL, Int(0), Flags(unix.TIOCSPGRP, "TIOCSPGRP"),
@@ -369,6 +378,10 @@ func (NoNewPrivs) Calls() []Call {
 type Credentials struct {
 	UID, GID uint32
 	Groups   []uint32
+	// NoSetgroups: the user namespace forbids it (user_namespaces(7), "setgroups").
+	NoSetgroups bool
+	GroupsStay  bool // only to become root of a new user namespace
+
 	KeepCaps bool // the permitted set survives the change of user, for Capabilities
 }
 
@@ -378,6 +391,13 @@ func (s Credentials) String() string {
 
 // Calls implements Step.
 func (s Credentials) Calls() []Call {
+	gid, uid := Int(int(s.GID)), Int(int(s.UID))
+	ids := []Call{
+		newCall("setresgid", unix.SYS_SETRESGID, gid, gid, gid),
+		newCall("setresuid", unix.SYS_SETRESUID, uid, uid, uid)}
+	if s.GroupsStay {
+		return ids
+	}
 	var b []byte
 	for _, g := range s.Groups {
 		b = binary.NativeEndian.AppendUint32(b, g)
@@ -386,13 +406,12 @@ func (s Credentials) Calls() []Call {
 	if len(s.Groups) == 0 {
 		groups = Null
 	}
-	gid, uid := Int(int(s.GID)), Int(int(s.UID))
 	var calls []Call
 	if s.KeepCaps {
 		calls = append(calls, newCall("prctl", unix.SYS_PRCTL, Flags(unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), Int(1)))
 	}
-	return append(calls,
-		newCall("setgroups", unix.SYS_SETGROUPS, Int(len(s.Groups)), groups),
-		newCall("setresgid", unix.SYS_SETRESGID, gid, gid, gid),
-		newCall("setresuid", unix.SYS_SETRESUID, uid, uid, uid))
+	if !s.NoSetgroups {
+		calls = append(calls, newCall("setgroups", unix.SYS_SETGROUPS, Int(len(s.Groups)), groups))
+	}
+	return append(calls, ids...)
 }
