@@ -59,6 +59,7 @@ type Config struct {
 	// calls (seccomp_unotify(2)), before the program is executed; it closes it.
 	Notify func(pid int, listener *os.File) error
 
+	File         string // the program, if it is not Process.Args[0]
 	NoPivot      bool
 	NoNewKeyring bool
 	PreserveFDs  int  // descriptors of the caller, from 3 on, that stay open

@@ -299,10 +299,10 @@ func (d *decision) program(waiting bool) error {
 	if waiting {
 		state := d.stateResult()
 		d.add(step.Signals{}, step.AwaitStart{Ready: step.From(child.ErrFD), Dir: step.From(state), Name: startFIFO, Err: child.ErrFD})
-		d.add(step.Exec{Args: p.Args, Env: p.Env, Path: path})
+		d.add(step.Exec{File: d.config.File, Args: p.Args, Env: p.Env, Path: path})
 		return nil
 	}
-	d.add(step.Signals{}, step.Exec{Args: p.Args, Env: p.Env, Path: path})
+	d.add(step.Signals{}, step.Exec{File: d.config.File, Args: p.Args, Env: p.Env, Path: path})
 	return nil
 }
 

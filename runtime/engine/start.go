@@ -45,6 +45,21 @@ func (p *Process) Wait() (Exit, error) {
 	}
 }
 
+// Kill ends the process.
+func (p *Process) Kill() error { return unix.PidfdSendSignal(int(p.Pidfd.Fd()), unix.SIGKILL, nil, 0) }
+
+// Err is nil for a process that ended well, else it says how it ended, in the
+// words of os/exec.
+func (e Exit) Err() error {
+	switch {
+	case e.Signaled:
+		return fmt.Errorf("signal: %s", unix.Signal(e.Code-128))
+	case e.Code != 0:
+		return fmt.Errorf("exit status %d", e.Code)
+	}
+	return nil
+}
+
 // Start makes the container and returns when its program has been executed. On
 // an error nothing of it runs any more; the cgroup, if one was applied, is left
 // for the caller to remove, who has it in the Config.

@@ -304,6 +304,7 @@ func candidates(name string, path []string) []string {
 // Exec ends the plan: the process becomes the container's program. A name
 // without slash is looked for in Path as execvp(3) does.
 type Exec struct {
+	File      string // the program, if it is not Args[0]
 	Args, Env []string
 	Path      []string // directories of the container's PATH
 }
@@ -320,6 +321,9 @@ func (s Exec) Calls() []Call {
 		return newCall("execve", unix.SYS_EXECVE, Str(file), argv, env)
 	}
 	name := s.Args[0]
+	if s.File != "" {
+		name = s.File
+	}
 	if strings.Contains(name, "/") || len(s.Path) == 0 {
 		// Told apart by the call that fails: the file is missing, or it is
 		// there and its interpreter is not.
