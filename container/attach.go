@@ -112,9 +112,13 @@ func (c *Container) talk(ctx context.Context, conn *os.File, s IO) (int, error) 
 	}
 	sigs := newSignals(!s.NoSigProxy)
 	defer sigs.stop()
-	if st := c.State(); st.Pid > 0 {
-		sigs.forward(st.Pid)
-	}
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
+	sigs.forward(func(sig unix.Signal) bool {
+		st := c.State()
+		sent, _ := st.send(sig)
+		return sent
+	}, leave)
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	st := State{Status: Exited}
 	err = receive(conn, s, &st)

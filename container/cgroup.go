@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/berth-run/berth/cgroups"
 )
@@ -73,6 +74,17 @@ func (c *Container) removeCgroup() error {
 		return nil
 	}
 	return err
+}
+
+// killRest ends what process 1 left behind: with it the container is over. In a
+// pid namespace of its own the kernel has done so already (pid_namespaces(7)).
+func (c *Container) killRest() {
+	if c.Options.PID != "host" && !strings.HasPrefix(c.Options.PID, "container:") {
+		return
+	}
+	if dir := c.cgroupDir(); dir != "" {
+		cgroups.Kill(dir) // an error is that of removing the cgroup, too
+	}
 }
 
 func (c *Container) freeze(on bool) error { return cgroups.Freeze(c.cgroupDir(), on) }

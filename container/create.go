@@ -285,28 +285,35 @@ func (c *Container) lowerDirs() []string {
 }
 
 // stage makes the folder under .new-ID, fills it and renames it to ID.
-func (c *Container) stage(img *image.Image, root *lazyLayers) (err error) {
+func (c *Container) stage(img *image.Image, root *lazyLayers) error {
 	s := c.store
 	tmp := s.dir(".new-" + c.ID)
-	if err := makeDir(tmp); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.RemoveAll(tmp)
-		}
-	}()
-	// sweep removes a .new- folder whose lock is free: if it was faster, this fails
-	held, err := lockDir(tmp, lockTry)
+	held, err := newFolder(tmp)
 	if err != nil {
 		return err
 	}
 	if err = c.fill(tmp, img, root); err != nil {
+		os.RemoveAll(tmp)
 		held.Close()
 		return err
 	}
 	c.held = held
 	return nil
+}
+
+// newFolder makes a folder that sweep leaves alone as long as the file is open.
+func newFolder(dir string) (held *os.File, err error) {
+	for range 100 {
+		if err := makeDir(dir); err != nil {
+			return nil, err
+		}
+		held, err = lockDir(dir, unix.LOCK_EX)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return held, err
+		}
+		// a sweep came between the two and took it for a leftover
+	}
+	return nil, fmt.Errorf("sweeps take every new folder: %w", err)
 }
 
 // makeUpper makes the container's own layer. In an overlay the root directory is
@@ -391,14 +398,14 @@ func (c *Container) publish(tmp string, config *os.File, img *image.Image) error
 
 // makeDir makes a folder below containers/, and that on the first use.
 func makeDir(dir string) error {
-	err := unix.Mkdir(dir, 0o711)
+	err := unix.Mkdir(dir, 0o700)
 	if err == unix.ENOENT {
 		parent := dir[:strings.LastIndexByte(dir, '/')]
-		if err := os.MkdirAll(parent, 0o711); err != nil {
+		if err := image.MakeFolder(parent); err != nil {
 			return err
 		}
 		spread(parent)
-		err = unix.Mkdir(dir, 0o711)
+		err = unix.Mkdir(dir, 0o700)
 	}
 	if err != nil {
 		return &fs.PathError{Op: "mkdir", Path: dir, Err: err}

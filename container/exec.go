@@ -58,8 +58,7 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions, s IO) (int, error) 
 	if o.Detach {
 		return 0, nil
 	}
-	sigs.forward(e.proc.Pid)
-	return e.run(t)
+	return e.run(t, sigs)
 }
 
 // execProcess is the OCI process: the container's own with what the flags change.
@@ -156,7 +155,7 @@ func (e *execution) start(ctx context.Context, c *Container, st State, p *specs.
 }
 
 // run copies the streams until the process ends.
-func (e *execution) run(t *terminal) (int, error) {
+func (e *execution) run(t *terminal, sigs *signals) (int, error) {
 	r := &e.run0
 	if e.o.TTY {
 		t.watch(func(rows, cols uint16) { setWinsize(r.out, rows, cols) })
@@ -178,7 +177,8 @@ func (e *execution) run(t *terminal) (int, error) {
 	} else if r.in != nil && !e.o.TTY {
 		r.in.Close()
 	}
-	var p pumps
+	p := newPumps()
+	sigs.forward(sendTo(e.proc.Pidfd), p.cut)
 	p.add(r.out, nil, e.s.Stdout)
 	p.add(r.err, nil, e.s.Stderr)
 	type result struct {

@@ -11,6 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// hostAttr are the attributes of what Mount shows: set-uid programs and device
+// nodes of the container's making must not work on the host.
+const hostAttr = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
+
 // Mount shows the container's root file system on the host and returns the
 // path. It stays until Unmount or Remove. A running container's
 // is the same files: what is written on one side is seen on the other.
@@ -82,7 +86,7 @@ func (c *Container) mountOverlay(at string) error {
 	if err := unix.FsconfigCreate(fd); err != nil {
 		return fmt.Errorf("make overlay: %w", err)
 	}
-	m, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, 0)
+	m, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, hostAttr)
 	if err != nil {
 		return fmt.Errorf("fsmount overlay: %w", err)
 	}
@@ -149,6 +153,10 @@ func cloneRoot(pid int, at string) error {
 		return fmt.Errorf("clone the root mount: %w", err)
 	}
 	defer unix.Close(tree)
+	attr := unix.MountAttr{Attr_set: hostAttr}
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil { // Linux 5.12
+		return fmt.Errorf("set the attributes of the root mount: %w", err)
+	}
 	if err := unix.Setns(host, unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("come back to the host's mount namespace: %w", err)
 	}

@@ -3,9 +3,12 @@ package container
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -51,6 +54,19 @@ func (h *hub) drop(c *client) {
 	c.f.Close()
 }
 
+// dropAll lets go of all clients; those that hold up a Write let it end.
+func (h *hub) dropAll() {
+	for _, c := range h.all() {
+		h.drop(c)
+	}
+}
+
+func (h *hub) all() []*client {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.clients))
+}
+
 // serve connects a started container and, the first time, opens the socket.
 func (h *hub) serve(c *Container, r *running) {
 	h.mu.Lock()
@@ -82,7 +98,12 @@ func (h *hub) listen(c *Container) error {
 	if err != nil {
 		return err
 	}
-	if err = unix.Bind(fd, socketAddr(dir)); err == nil {
+	// before bind, which takes the mode of the socket's inode (net/unix/af_unix.c, unix_bind_bsd)
+	err = unix.Fchmod(fd, 0o600)
+	if err == nil {
+		err = unix.Bind(fd, socketAddr(dir))
+	}
+	if err == nil {
 		err = unix.Listen(fd, 16)
 	}
 	if err != nil {
@@ -177,13 +198,7 @@ type hubStream struct {
 }
 
 func (s *hubStream) Write(p []byte) (int, error) {
-	s.h.mu.Lock()
-	all := make([]*client, 0, len(s.h.clients))
-	for c := range s.h.clients {
-		all = append(all, c)
-	}
-	s.h.mu.Unlock()
-	for _, c := range all {
+	for _, c := range s.h.all() {
 		if c.w.send(s.t, p) != nil {
 			s.h.drop(c)
 		}
@@ -212,6 +227,7 @@ func (h *hub) end(code int, oom bool) error {
 		last[4] = 1
 	}
 	for c := range h.clients {
+		c.f.SetWriteDeadline(time.Now().Add(time.Second)) // it may not read
 		errs = append(errs, c.w.send(frameExit, last))
 	}
 	return errors.Join(errs...)

@@ -148,9 +148,13 @@ func (c *Container) config(size *specs.Box) (engine.Config, error) {
 		return engine.Config{}, err
 	}
 	rel := "containers/" + c.ID + "/"
+	lower := c.Lower
+	if c.Image != HostImage { // which has all mount points, and no layer of an overlay may lie in another
+		lower = append([]string{mountPoints}, lower...)
+	}
 	return engine.Config{
 		ID: c.ID, Spec: spec,
-		Rootfs: rootfs.Overlay{Base: c.store.Root, Lower: append([]string{mountPoints}, c.Lower...), Upper: rel + "upper", Work: rel + "work",
+		Rootfs: rootfs.Overlay{Base: c.store.Root, Lower: lower, Upper: rel + "upper", Work: rel + "work",
 			UserXattr: image.UserXattr(), Volatile: c.Options.Remove},
 		Cgroup:  engine.Plain{Plan: group},
 		Devices: devices,

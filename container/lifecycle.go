@@ -61,28 +61,35 @@ func (c *Container) Stop(ctx context.Context, timeout *int) error {
 	return nil
 }
 
-// signal sends sig to process 1, through a descriptor that cannot come to mean
-// another process (pidfd_open(2), Linux 5.3). One that has ended is no error.
+// signal sends sig to process 1. One that has ended is no error.
 func (c *Container) signal(sig syscall.Signal) error {
 	st := c.State()
+	_, err := st.send(sig)
+	return err
+}
+
+// send sends sig through a descriptor that cannot come to mean another process
+// (pidfd_open(2), Linux 5.3). It tells whether the process was there.
+func (st *State) send(sig syscall.Signal) (bool, error) {
 	if st.Pid == 0 {
-		return nil
+		return false, nil
 	}
 	fd, err := unix.PidfdOpen(st.Pid, 0)
 	if err == unix.ESRCH {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("open process %d: %w", st.Pid, err)
+		return false, fmt.Errorf("open process %d: %w", st.Pid, err)
 	}
 	defer unix.Close(fd)
 	if !st.alive() { // the number was another's already
-		return nil
+		return false, nil
 	}
-	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && err != unix.ESRCH {
-		return fmt.Errorf("send signal %d to process %d: %w", int(sig), st.Pid, err)
+	err = unix.PidfdSendSignal(fd, sig, nil, 0)
+	if err != nil && err != unix.ESRCH {
+		return false, fmt.Errorf("send signal %d to process %d: %w", int(sig), st.Pid, err)
 	}
-	return nil
+	return err == nil, nil
 }
 
 // Kill sends a signal. With SIGKILL it waits until the end is recorded.

@@ -208,24 +208,34 @@ func (m *monitor) loop(tell func(error)) (int, error) {
 	}
 }
 
+// clientGrace is how long a client that does not read keeps the end from being
+// recorded; what it misses is in the log.
+const clientGrace = 5 * time.Second
+
 // watch copies output and waits for the end.
 func (m *monitor) watch(r *running) (engine.Exit, error) {
-	var p pumps
+	p := newPumps()
 	p.add(r.out, &logStream{log: r.log, name: "stdout"}, m.hub.stream(frameStdout))
 	if r.err != nil {
 		p.add(r.err, &logStream{log: r.log, name: "stderr"}, m.hub.stream(frameStderr))
 	}
 	done := make(chan struct{})
 	go func() {
-		select {
-		case <-m.stop: // the host shuts down
-			unix.Kill(r.st.Pid, unix.SIGTERM)
-		case <-done:
+		for {
+			select {
+			case <-m.stop: // the host shuts down
+				sendTo(r.proc.Pidfd)(unix.SIGTERM)
+			case <-done:
+				return
+			}
 		}
 	}()
 	exit, err := r.proc.Wait()
 	close(done)
+	m.c.killRest()
+	slow := time.AfterFunc(clientGrace, m.hub.dropAll)
 	p.drain()
+	slow.Stop()
 	return exit, err
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/image"
 )
 
 // validName is docker's rule [a-zA-Z0-9][a-zA-Z0-9_.-]+ for containers and volumes.
@@ -69,7 +71,7 @@ func idIn(f *os.File) string {
 func (s *Store) claimName(name, config string) error {
 	err := unix.Link(config, s.link(name))
 	if err == unix.ENOENT {
-		if err := os.MkdirAll(s.namesDir(), 0o711); err != nil {
+		if err := image.MakeFolder(s.namesDir()); err != nil {
 			return fmt.Errorf("take the name %s: %w", name, err)
 		}
 		err = unix.Link(config, s.link(name))

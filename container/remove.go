@@ -61,8 +61,8 @@ func (c *Container) end() error {
 	}
 	c.unfreeze()
 	st := c.State()
-	if st.alive() {
-		unix.Kill(st.Pid, unix.SIGKILL)
+	if _, err := st.send(unix.SIGKILL); err != nil {
+		return err
 	}
 	for i := 0; ; i++ {
 		switch cur := c.readState(); {

@@ -63,10 +63,14 @@ type Container struct {
 	gone  bool        // removed by this process: last is all there is
 }
 
-// Open returns the store below root. It creates nothing.
+// Open returns the store below root. It creates nothing, and shuts to other
+// users what is there.
 func Open(root string, images *image.Store) (*Store, error) {
 	abs, err := filepath.Abs(root)
 	if err != nil {
+		return nil, fmt.Errorf("open container store %s: %w", root, err)
+	}
+	if err := image.Shut(abs); err != nil {
 		return nil, fmt.Errorf("open container store %s: %w", root, err)
 	}
 	return &Store{Root: abs, Images: images}, nil
@@ -261,7 +265,9 @@ func (s *Store) ImageInUse(imageID string) bool {
 
 // lockDir takes the lock of a container's folder: whoever makes, starts, ends
 // or removes a container holds it (flock(2) on the folder itself, so that no
-// lock file is left and the kernel frees it with its holder).
+// lock file is left and the kernel frees it with its holder). Between open and
+// lock the folder may have been renamed or removed by who had the lock: then
+// it is ours no longer, and the error is fs.ErrNotExist.
 func lockDir(dir string, how int) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -272,6 +278,16 @@ func lockDir(dir string, how int) (*os.File, error) {
 		if err != unix.EINTR {
 			break
 		}
+	}
+	var ours, now unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(int(f.Fd()), &ours)
+	}
+	if err == nil {
+		err = unix.Stat(dir, &now)
+	}
+	if err == nil && (ours.Ino != now.Ino || ours.Dev != now.Dev) {
+		err = unix.ENOENT
 	}
 	if err != nil {
 		return nil, errors.Join(&fs.PathError{Op: "lock", Path: dir, Err: err}, f.Close())
@@ -289,12 +305,7 @@ func (c *Container) lock() (func(), error) {
 	}
 	f, err := lockDir(c.dir, unix.LOCK_EX)
 	if err == nil {
-		var a, b unix.Stat_t
-		if unix.Fstat(int(f.Fd()), &a) == nil && unix.Stat(c.dir, &b) == nil && a.Ino == b.Ino {
-			return func() { f.Close() }, nil
-		}
-		f.Close()
-		err = fs.ErrNotExist
+		return func() { f.Close() }, nil
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, c.Name)

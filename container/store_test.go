@@ -3,6 +3,8 @@ package container
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"reflect"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func addContainer(t *testing.T, s *Store, id, name string) *Container {
@@ -249,4 +252,95 @@ func fill(t *testing.T, v reflect.Value, path string) {
 	default:
 		t.Fatalf("%s has type %s", path, v.Type())
 	}
+}
+
+func TestLockOfWhatIsGone(t *testing.T) {
+	for name, change := range map[string]func(dir string) error{
+		"renamed": func(dir string) error { return os.Rename(dir, dir+"2") },
+		"removed": os.Remove,
+		"another": func(dir string) error { return errors.Join(os.Rename(dir, dir+"2"), os.Mkdir(dir, 0o700)) },
+	} {
+		dir := t.TempDir() + "/folder"
+		held, err := newFolder(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan error)
+		go func() {
+			f, err := lockDir(dir, unix.LOCK_EX)
+			if err == nil {
+				f.Close()
+			}
+			got <- err
+		}()
+		for !waitsForLock(t) {
+			time.Sleep(time.Millisecond)
+		}
+		if err := change(dir); err != nil {
+			t.Fatal(err)
+		}
+		held.Close()
+		if err := <-got; !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// waitsForLock tells whether a thread of this process is in flock(2).
+func waitsForLock(t *testing.T) bool {
+	t.Helper()
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, th := range threads {
+		call, _ := os.ReadFile("/proc/self/task/" + th.Name() + "/syscall")
+		if strings.HasPrefix(string(call), fmt.Sprint(unix.SYS_FLOCK)+" ") {
+			return true
+		}
+	}
+	return false
+}
+
+// ps sweeps while others make containers: neither may see the other.
+func TestSweepWhileMaking(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	stop := make(chan struct{})
+	var sweeps, makers sync.WaitGroup
+	for range 2 {
+		sweeps.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					s.sweep()
+				}
+			}
+		})
+	}
+	for range 4 {
+		makers.Go(func() {
+			for range 50 {
+				id, _ := newID()
+				tmp := s.dir(".new-" + id)
+				held, err := newFolder(tmp)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				err = s.claimName("n"+id, record(t, tmp, id))
+				if err == nil {
+					err = os.Rename(tmp, s.dir(id))
+				}
+				held.Close()
+				if err != nil || s.owner("n"+id) != id {
+					t.Errorf("made and gone: %v, the name has %q", err, s.owner("n"+id))
+				}
+			}
+		})
+	}
+	makers.Wait()
+	close(stop)
+	sweeps.Wait()
 }

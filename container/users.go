@@ -1,7 +1,9 @@
 package container
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,90 +30,117 @@ func readUserFiles(m *merged) (userFiles, error) {
 	return u, err
 }
 
-// identity resolves docker's USER syntax user[:group], each a name or a
-// number. A number need not be in the files; a name must. With a group given
-// there are no supplementary groups but the added ones.
-func (u userFiles) identity(spec string, add []string) (Identity, error) {
-	user, group, hasGroup := strings.Cut(spec, ":")
-	if user == "" {
-		user = "0"
-	}
-	id := Identity{Home: "/"}
-	name := ""
-	line := find(u.passwd, 7, func(f []string) bool { return f[0] == user })
-	num, numErr := strconv.ParseUint(user, 10, 32)
-	if line == nil && numErr == nil {
-		line = find(u.passwd, 7, func(f []string) bool { return f[2] == user })
-	}
-	switch {
-	case line != nil:
-		uid, err1 := strconv.ParseUint(line[2], 10, 32)
-		gid, err2 := strconv.ParseUint(line[3], 10, 32)
-		if err1 != nil || err2 != nil {
-			return id, fmt.Errorf("user %s: the image's /etc/passwd has no numbers for it", user)
-		}
-		name, id.UID, id.GID = line[0], uint32(uid), uint32(gid)
-		if line[5] != "" {
-			id.Home = line[5]
-		}
-	case numErr == nil && num <= 1<<31-1:
-		id.UID = uint32(num)
-		if num == 0 {
-			name, id.Home = "root", "/root"
-		}
-	case numErr == nil:
-		return id, fmt.Errorf("user %s: uids must be in range 0-%d", user, 1<<31-1)
-	default:
-		return id, fmt.Errorf("unable to find user %s: no matching entries in the image's passwd file", user)
-	}
-	if hasGroup && group != "" {
-		gid, err := u.gid(group)
-		if err != nil {
-			return id, err
-		}
-		id.GID = gid
-	} else if name != "" {
-		id.Groups = u.groupsOf(name, id.GID)
-	}
-	for _, g := range add {
-		gid, err := u.gid(g)
-		if err != nil {
-			return id, err
-		}
-		id.Groups = append(id.Groups, gid)
-	}
-	return id, nil
-}
+// maxID is the greatest uid and gid, as docker and runc have it. 2^32-1 would
+// be worse than wrong: to setresuid(2) it means "leave it as it is", root.
+const maxID = 1<<31 - 1
 
-func (u userFiles) gid(group string) (uint32, error) {
-	line := find(u.group, 3, func(f []string) bool { return f[0] == group })
-	if line != nil {
-		if n, err := strconv.ParseUint(line[2], 10, 32); err == nil {
-			return uint32(n), nil
-		}
+// isNumber tells that s is an id and not a name: digits only, of any size.
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+func parseID(s string) (uint32, error) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if isNumber(s) && (err != nil || n > maxID) {
+		return 0, fmt.Errorf("id %s: ids must be in range 0-%d", s, maxID)
 	}
-	n, err := strconv.ParseUint(group, 10, 32)
-	if err != nil || n > 1<<31-1 {
-		return 0, fmt.Errorf("unable to find group %s: no matching entries in the image's group file", group)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a number", s)
 	}
 	return uint32(n), nil
 }
 
-func (u userFiles) groupsOf(user string, primary uint32) []uint32 {
-	var gids []uint32
-	find(u.group, 4, func(f []string) bool {
-		for m := range strings.SplitSeq(f[3], ",") {
-			if m != user {
-				continue
-			}
-			if n, err := strconv.ParseUint(f[2], 10, 32); err == nil && uint32(n) != primary {
-				gids = append(gids, uint32(n))
-			}
+// identity resolves docker's USER syntax user[:group], each a name or a
+// number. A number need not be in the files; a name must. With a group given
+// there are no supplementary groups but the added ones.
+func (u userFiles) identity(spec string, add []string) (Identity, error) {
+	user, group, _ := strings.Cut(spec, ":")
+	name, id, err := u.user(first(user, "0"))
+	if err != nil {
+		return id, fmt.Errorf("user %s: %w", user, err)
+	}
+	if group != "" {
+		id.GID, err = u.gid(group)
+	} else if name != "" {
+		id.Groups, err = u.groupsOf(name, id.GID)
+	}
+	for _, g := range add {
+		if err != nil {
 			break
+		}
+		var gid uint32
+		gid, err = u.gid(g)
+		id.Groups = append(id.Groups, gid)
+	}
+	return id, err
+}
+
+// user finds a name in passwd, or takes a number, to which passwd adds only
+// group, home and the name that group(5) knows. A number is never looked for
+// among the names: the file is the image's, and a user named 1000 with uid 0
+// would make root of who asked for 1000.
+func (u userFiles) user(user string) (name string, id Identity, err error) {
+	id.Home = "/"
+	var line []string
+	if isNumber(user) {
+		if id.UID, err = parseID(user); err != nil {
+			return "", id, err
+		}
+		line = find(u.passwd, 7, func(f []string) bool {
+			n, err := parseID(f[2])
+			return err == nil && n == id.UID
+		})
+		switch {
+		case line == nil && id.UID == 0:
+			line = []string{"root", "", "0", "0", "", "/root", ""}
+		case line == nil:
+			return "", id, nil
+		}
+	} else if line = find(u.passwd, 7, func(f []string) bool { return f[0] == user }); line == nil {
+		return "", id, errors.New("unable to find it: no matching entries in the image's passwd file")
+	}
+	if id.UID, err = parseID(line[2]); err == nil {
+		id.GID, err = parseID(line[3])
+	}
+	if err != nil {
+		return "", id, fmt.Errorf("the image's passwd file: %w", err)
+	}
+	id.Home = first(line[5], id.Home)
+	return line[0], id, nil
+}
+
+// gid finds a group by name, or takes a number as it is.
+func (u userFiles) gid(group string) (uint32, error) {
+	num := group
+	if !isNumber(group) {
+		line := find(u.group, 3, func(f []string) bool { return f[0] == group })
+		if line == nil {
+			return 0, fmt.Errorf("group %s: unable to find it: no matching entries in the image's group file", group)
+		}
+		num = line[2]
+	}
+	n, err := parseID(num)
+	if err != nil {
+		return 0, fmt.Errorf("group %s: %w", group, err)
+	}
+	return n, nil
+}
+
+// groupsOf lists the groups that have the user as a member.
+func (u userFiles) groupsOf(user string, primary uint32) (gids []uint32, err error) {
+	find(u.group, 4, func(f []string) bool {
+		if !isNumber(f[2]) || !slices.Contains(strings.Split(f[3], ","), user) {
+			return false
+		}
+		n, perr := parseID(f[2])
+		if perr != nil {
+			err = fmt.Errorf("group %s of user %s: the image's group file: %w", f[0], user, perr)
+			return true
+		}
+		if n != primary {
+			gids = append(gids, n)
 		}
 		return false
 	})
-	return gids
+	return gids, err
 }
 
 // find returns the fields of the first line for which ok is true; lines with

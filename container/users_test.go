@@ -11,8 +11,9 @@ import (
 )
 
 var testUsers = userFiles{
-	passwd: "root:x:0:0:root:/root:/bin/sh\n# no\nbad line\napp:x:1000:1000:App:/home/app:/bin/sh\nnum:x:7:8\n",
-	group:  "root:x:0:\napp:x:1000:\ncrew:x:3000:app,other\nwheel:x:10:root\n",
+	passwd: "root:x:0:0:root:/root:/bin/sh\n# no\nbad line\n1000:x:0:0:a trap:/:/bin/sh\n2000:x:0:0:another:/:/bin/sh\n" +
+		"app:x:1000:1000:App:/home/app:/bin/sh\nnum:x:7:8\nnobody:x:4294967295:0::/:\nstray:x:9:4294967295::/:\nwide:x:10:10::/:\n",
+	group: "root:x:0:\n3000:x:0:\napp:x:1000:\ncrew:x:3000:app,other\nwheel:x:10:root\nall:x:4294967295:wide\n",
 }
 
 func TestIdentity(t *testing.T) {
@@ -24,6 +25,8 @@ func TestIdentity(t *testing.T) {
 		"1000:2000": {UID: 1000, GID: 2000, Home: "/home/app"},
 		"app:crew":  {UID: 1000, GID: 3000, Home: "/home/app"},
 		"num":       {UID: 7, GID: 8, Home: "/"},
+		"2000":      {UID: 2000, Home: "/"}, // also the name of a user with uid 0
+		"7:3000":    {UID: 7, GID: 3000, Home: "/"},
 		"0:0":       {Home: "/root"},
 	} {
 		got, err := testUsers.identity(spec, nil)
@@ -33,7 +36,8 @@ func TestIdentity(t *testing.T) {
 			t.Errorf("%q: %s", spec, d)
 		}
 	}
-	for spec, name := range map[string]string{"nosuch": "nosuch", "app:nogroup": "nogroup", "4294967295": "4294967295", "-1": "-1"} {
+	for spec, name := range map[string]string{"nosuch": "nosuch", "app:nogroup": "nogroup", "4294967295": "4294967295", "-1": "-1",
+		"nobody": "4294967295", "stray": "4294967295", "wide": "4294967295", "app:all": "4294967295", "7:2147483648": "2147483648", "99999999999": "range"} {
 		if got, err := testUsers.identity(spec, nil); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%q: %v, %v", spec, got, err)
 		}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/image"
 )
 
 // Volume in docker's JSON shape (volume inspect). It is the folder
@@ -61,11 +63,11 @@ func (s *Store) CreateVolume(name string, labels map[string]string) (*Volume, er
 // makeVolume builds the folder under another name and renames it, so that a
 // volume is there whole or not at all.
 func (s *Store) makeVolume(name string, vf volumeFile) error {
-	if err := os.MkdirAll(s.Root+"/volumes", 0o711); err != nil {
+	if err := image.MakeFolder(s.Root + "/volumes"); err != nil {
 		return err
 	}
 	tmp := s.volumeDir(".new-" + name + "-" + fmt.Sprint(os.Getpid()))
-	if err := os.MkdirAll(tmp+"/_data", 0o755); err != nil {
+	if err := errors.Join(os.Mkdir(tmp, 0o700), os.Mkdir(tmp+"/_data", 0o755)); err != nil {
 		return err
 	}
 	b, err := json.Marshal(&vf)

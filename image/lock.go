@@ -36,8 +36,7 @@ func openLock(dir string) (*os.File, error) {
 	const flags = os.O_RDWR | os.O_CREATE | unix.O_NOFOLLOW
 	f, err := os.OpenFile(dir+"/.lock", flags, 0o600)
 	if errors.Is(err, os.ErrNotExist) {
-		// Not for others: a layer holds setuid programs of who knows whom.
-		if err = os.MkdirAll(dir, 0o700); err == nil {
+		if err = MakeFolder(dir); err == nil {
 			f, err = os.OpenFile(dir+"/.lock", flags, 0o600)
 		}
 	}

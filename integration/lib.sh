@@ -1,18 +1,17 @@
 # Helpers of the black-box tests; sourced. A case is a function t_NAME: it fails
-# by calling fail, or through any command that fails.
+# by calling fail, or through any command that fails; skip ends it with a reason.
 
-ok=0 bad=0
 fail() { echo "# $*" >&2; exit 1; }
+skip() { echo "$*" >"$TMP/reason"; exit 77; }
 eq() { [ "$1" = "$2" ] || fail "got '$1', want '$2'${3:+: $3}"; }
 like() { [[ $1 =~ $2 ]] || fail "'$1' does not match /$2/"; }
 
 # b: berth with the test's own root. try: the same, keeping out, err and rc.
 b() { "$BERTH" --root "$ROOT" "$@"; }
 try() {
-	b "$@" >"$TMP/out" 2>"$TMP/err" </dev/null
-	rc=$?
+	rc=0
+	b "$@" >"$TMP/out" 2>"$TMP/err" </dev/null || rc=$?
 	out=$(<"$TMP/out") err=$(<"$TMP/err")
-	return 0
 }
 # refuse CODE REGEX ARG...: exits with CODE, one line of error that matches, nothing on stdout.
 refuse() {
@@ -62,10 +61,10 @@ P
 # after. Devices and namespaces go some milliseconds after the last process.
 leftovers() {
 	awk '{print "mount", $5}' /proc/self/mountinfo
-	find /sys/fs/cgroup -type d -path '*berth/*' 2>/dev/null | sed 's/^/cgroup /'
+	{ find /sys/fs/cgroup -type d -path '*berth/*' || true; } 2>/dev/null | sed 's/^/cgroup /'
 	ip -o link | awk -F'[: ]+' '/vb[0-9a-f]/ {print "link", $2}'
-	nft list ruleset 2>/dev/null | grep -E 'elements|dnat' | sed 's/^/rule /'
-	find "$ROOT/containers" "$ROOT/names" "$ROOT/net" -mindepth 1 2>/dev/null | grep -v lock | sed 's/^/file /'
+	{ nft list ruleset || true; } 2>/dev/null | sed -nE 's/.*(elements|dnat)/rule &/p'
+	{ find "$ROOT/containers" "$ROOT/names" "$ROOT/net" -mindepth 1 || true; } 2>/dev/null | sed '/lock/d; s/^/file /'
 }
 clean() {
 	local i new
@@ -76,4 +75,39 @@ clean() {
 		sleep 0.1
 	done
 	fail "left behind: $new"
+}
+
+# attempt CASE: runs it and sets status. Not in an if or before || or &&: there
+# bash ignores set -e, in all that is called, and a failing command in the middle
+# would go unseen.
+attempt() {
+	(
+		set -eE
+		trap 'echo "# failed: $BASH_COMMAND (line $LINENO of the case)" >&2' ERR
+		"$1"
+		clean
+	) >"$TMP/log" 2>&1
+	status=$?
+}
+_broken() { false; true; }
+
+# cases PREFIX REGEX: all that match; TAP, then the numbers. False if one failed or none ran.
+cases() {
+	local t ok=0 bad=0 skipped=0
+	leftovers >"$TMP/before"
+	attempt _broken
+	[ $status != 0 ] || { echo "not ok - a case with a failing command passes"; return 1; }
+	for t in $(declare -F | awk '$3 ~ /^t_/ {print $3}'); do
+		[[ $t =~ $2 ]] || continue
+		leftovers >"$TMP/before"
+		attempt "$t"
+		case $status in
+		0) ok=$((ok + 1)); echo "ok - $1${t#t_}" ;;
+		77) skipped=$((skipped + 1)); echo "ok - $1${t#t_} # SKIP $(<"$TMP/reason")" ;;
+		*) bad=$((bad + 1)); echo "not ok - $1${t#t_}"; sed 's/^\(# \)\{0,1\}/# /' "$TMP/log" | tail -20
+			b rm -f $(b ps -aq) >/dev/null 2>&1 ;;
+		esac
+	done
+	echo "$ok passed, $bad failed, $skipped skipped"
+	[ $bad = 0 ] && [ $ok -gt 0 ]
 }

@@ -26,6 +26,15 @@ t_four_times_fifty() {
 	for j in 1 2 3 4; do (for i in $(seq 50); do b run --rm busybox true || exit 1; done) & done
 	for j in 1 2 3 4; do wait -n || fail "a run failed"; done
 }
+t_ps_against_run() {
+	local i j ps runs=() failed=0
+	while b ps -a >/dev/null; do :; done & ps=$!
+	for j in 1 2 3; do (for i in $(seq 40); do b run --rm --network none busybox true || exit 1; done) & runs+=($!); done
+	for j in "${runs[@]}"; do wait "$j" || failed=1; done
+	kill $ps 2>/dev/null || fail "ps failed"
+	wait $ps 2>/dev/null || true
+	eq $failed 0 "runs that failed"
+}
 t_killed_at_any_moment() {
 	local i p
 	for i in $(seq 40); do
@@ -36,4 +45,44 @@ t_killed_at_any_moment() {
 	done
 	sleep 1.5 # containers whose berth was killed end by themselves
 	b system prune -f >/dev/null
+}
+t_other_users_of_the_host() { # what a container leaves is not theirs to run
+	local ROOT=$TMP/own id su # made by the run itself
+	id=$(b run -d --name su --network none -v suvol:/v @host sh -c 'mkdir /su; cp /bin/busybox /su; chmod 4755 /su/busybox; cp -p /su/busybox /v; echo up; sleep 100')
+	local i; for i in $(seq 50); do [ "$(b logs su)" = up ] && break; sleep 0.1; done
+	for su in "$ROOT/containers/$id/upper/su/busybox" "$ROOT/volumes/suvol/_data/busybox"; do
+		[ -u "$su" ] || fail "$su is not there"
+		if setpriv --reuid 65534 --regid 65534 --clear-groups sh -c '"$1" id -u' sh "$su" 2>/dev/null; then fail "a user ran $su"; fi
+	done
+	b mount su >"$TMP/at"; like "$(grep " $(cat "$TMP/at") " /proc/self/mountinfo)" ' rw,nosuid,nodev'
+	b umount su; b stop -t 0 su >/dev/null
+	b mount su >"$TMP/at"; like "$(grep " $(cat "$TMP/at") " /proc/self/mountinfo)" ' rw,nosuid,nodev'
+	b umount su; b rm su >/dev/null; rm -r "$ROOT"
+}
+t_end_of_process_one_is_the_end() { # although others still write: they share no pid namespace with it
+	local r loop='(while :; do echo x; sleep 0.02; done) & exit 3'
+	timeout 10 "$BERTH" --root "$ROOT" run --rm --network none --pid host busybox sh -c "$loop" >/dev/null || r=$?
+	eq "$r" 3
+	b run -d --name over --network none --pid host busybox sh -c "$loop" >/dev/null
+	local i; for i in $(seq 50); do [ "$(b inspect -f '{{.State.Status}}' over)" = exited ] && break; sleep 0.1; done
+	eq "$(b inspect -f '{{.State.Status}} {{.State.ExitCode}}' over)" "exited 3"
+	b rm over >/dev/null
+	b run -d --name up --network none busybox sleep 100 >/dev/null # exec ends with its own process
+	r=0; timeout 10 "$BERTH" --root "$ROOT" exec up sh -c "$loop" >/dev/null || r=$?
+	eq "$r" 3
+	b rm -f up >/dev/null
+}
+t_slow_reader_gets_all() {
+	eq "$(b run --rm --network none busybox head -c 150000 /dev/zero | { sleep 1; wc -c; })" 150000
+}
+t_signal_after_the_end() { # nobody reads: the signal means berth, and not a number that is free again
+	mkfifo "$TMP/fifo"
+	sleep 1000 <"$TMP/fifo" & local reader=$!
+	"$BERTH" --root "$ROOT" run --rm --network none -v "$TMP/d:/d" busybox sh -c 'head -c 100000 /dev/zero; touch /d/done' >"$TMP/fifo" & local p=$!
+	local i; for i in $(seq 100); do [ -e "$TMP/d/done" ] && [ -z "$(cat /proc/"$p"/task/*/children)" ] && break; sleep 0.1; done
+	[ -e "$TMP/d/done" ] && kill -0 "$p" || fail "it ended although nobody read"
+	kill -TERM "$p"
+	for i in $(seq 50); do kill -0 "$p" 2>/dev/null || break; sleep 0.1; done
+	kill -KILL "$p" 2>/dev/null && fail "SIGTERM did not end it"
+	kill "$reader"; wait "$reader" 2>/dev/null || true; rm -r "$TMP/fifo" "$TMP/d"
 }
