@@ -39,8 +39,9 @@ vm-test: build ## limits in a VM with cgroup v2 and every controller
 bench: build ## compare with what is installed of crun, runc, bwrap, podman
 	integration/bench ./berth
 
-install: build ## into PREFIX
+install: build ## into PREFIX, with the link by which it is an OCI runtime
 	install -D -m 755 berth $(DESTDIR)$(PREFIX)/bin/berth
+	ln -sfn berth $(DESTDIR)$(PREFIX)/bin/berth-oci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14

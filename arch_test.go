@@ -15,6 +15,7 @@ const module = "github.com/berth-run/berth/"
 var mayImport = map[string][]string{
 	"runtime/step":    {},
 	"runtime/child":   {"runtime/step"},
+	"runtime/seccomp": {},
 	"cgroups":         {},
 	"netns":           {},
 	"image":           {},
@@ -23,10 +24,11 @@ var mayImport = map[string][]string{
 	"runtime/engine":  {"runtime/step", "runtime/child", "runtime/seccomp", "rootfs", "cgroups"},
 	"runtime":         {"runtime/step", "runtime/engine", "runtime/seccomp", "rootfs", "cgroups"},
 	"container":       {"runtime/engine", "runtime/seccomp", "rootfs", "cgroups", "netns", "image"},
-	"cmd/oci":         {"runtime", "runtime/engine", "runtime/seccomp", "cgroups"},
+	"cmd/oci":         {"runtime", "runtime/engine", "runtime/seccomp", "runtime/step", "rootfs", "cgroups"},
 	"cmd":             {"container", "image", "netns", "runtime/engine", "cgroups"},
-	"cmd/berth/early": {"cmd", "cmd/oci"},
-	"cmd/berth":       {"cmd", "cmd/berth/early", "image", "image/registry"},
+	"cmd/berth/first": {"cmd/oci"},
+	"cmd/berth/early": {"cmd"},
+	"cmd/berth":       {"cmd", "cmd/berth/first", "cmd/berth/early", "image", "image/registry"},
 }
 
 // heavy packages cost every start of the binary; only cmd/berth and

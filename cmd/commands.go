@@ -58,6 +58,7 @@ func single() []entry {
 		{name: "history", about: "show the layers of an image", build: (*app).historyCommand, min: 1, max: 1},
 		{name: "info", about: "show facts about this host and berth", build: (*app).infoCommand},
 		{name: "version", about: "show the version", build: (*app).versionCommand},
+		{name: "oci", about: "be an OCI runtime like runc: berth oci --help", build: (*app).ociCommand, max: -1, literal: true},
 		{name: "monitor", about: "watch a container in the background", build: (*app).monitorCommand, min: 1, max: 1, hidden: true},
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/berth-run/berth/cmd"
 	_ "github.com/berth-run/berth/cmd/berth/early" // runs everything but pulls
+	_ "github.com/berth-run/berth/cmd/berth/first" // runs the OCI runtime's commands
 	"github.com/berth-run/berth/image"
 	"github.com/berth-run/berth/image/registry"
 )

@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/berth-run/berth/cmd"
+	"github.com/berth-run/berth/cmd/oci"
 )
 
 // The registry client must not be initialised by commands that do not need it:
@@ -40,9 +43,34 @@ func TestEarlyStart(t *testing.T) {
 			}
 		}
 	}
+	for _, args := range [][]string{{"oci", "list"}, {"oci", "run", "--help"}} {
+		out := ociInits(bin, args...)
+		if !strings.Contains(out, "\ninit github.com/berth-run/berth/cgroups ") || !strings.Contains(out, "BUNDLE") && !strings.Contains(out, "USAGE:") {
+			t.Errorf("berth %v: no trace of it:\n%s", args, out)
+		}
+		for _, heavy := range []string{"net/http", "github.com/urfave/cli", "github.com/berth-run/berth/cmd "} {
+			if strings.Contains(out, "\ninit "+heavy) {
+				t.Errorf("berth %v initialises %s", args, heavy)
+			}
+		}
+	}
 	if os.Geteuid() == 0 {
 		if out := inits("pull", "127.0.0.1:1/x"); !strings.Contains(out, "\ninit net/http ") || !strings.Contains(out, "refused") {
 			t.Errorf("pull does not get to the registry client:\n%s", out)
 		}
+	}
+}
+
+func ociInits(bin string, args ...string) string {
+	c := exec.Command(bin, args...)
+	c.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	out, _ := c.CombinedOutput() // what is missing is seen in the output
+	return string(out)
+}
+
+// Both faces are of one program.
+func TestVersions(t *testing.T) {
+	if cmd.Version != oci.Version {
+		t.Errorf("berth is %s, berth oci %s", cmd.Version, oci.Version)
 	}
 }

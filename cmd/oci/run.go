@@ -1,0 +1,80 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/runtime"
+)
+
+func (c *call) runCommand() *command {
+	b := &begin{}
+	var keep bool
+	return &command{
+		usage: "<container-id>", about: "create and run a container",
+		more: "Without --detach it ends with the container, whose exit status is its own (128+n when signal n\nended it), and deletes it. The id must be unique below --root.",
+		min:  1, max: 1,
+		options: slices.Insert(b.bundleOptions(), 5,
+			yes("detach,d", "do not wait for the container to end", &b.detach),
+			yes("keep", "do not delete the container after its end", &keep)),
+		run: func(args []string) (int, error) {
+			status, err := c.run(args[0], b, keep)
+			if err != nil {
+				return 1, c.failed("run", err)
+			}
+			return status, nil
+		},
+	}
+}
+
+func (c *call) run(id string, b *begin, keep bool) (int, error) {
+	o, err := c.createOptions(b)
+	if err != nil {
+		return 0, err
+	}
+	if !b.detach && !b.noSubreaper {
+		// Orphans of a container without a pid namespace of its own become our
+		// children, and not those of the host's process 1.
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			c.log.warn("set the subreaper: " + err.Error())
+		}
+	}
+	f := c.newForeground(b.detach)
+	defer f.close()
+	ctr, err := c.store.Create(context.Background(), id, *o)
+	if err != nil {
+		return 0, err
+	}
+	if o.Spec.Process.Terminal && !b.detach {
+		err = f.terminal(ctr.Process().Console)
+	}
+	if err == nil {
+		err = ctr.Start(context.Background())
+	}
+	if err != nil {
+		if !keep {
+			err = errors.Join(err, ctr.Delete(context.Background(), true))
+		}
+		return 0, err
+	}
+	if b.detach {
+		return 0, nil
+	}
+	status := f.wait(ctr.Process())
+	if !keep {
+		c.remove(ctr)
+	}
+	return status, nil
+}
+
+// remove deletes a container that has ended; the exit status is worth more than
+// what goes wrong here.
+func (c *call) remove(ctr *runtime.Container) {
+	if err := ctr.Delete(context.Background(), true); err != nil && !errors.Is(err, os.ErrNotExist) {
+		c.log.warn(err.Error())
+	}
+}
