@@ -10,6 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/image"
 	"github.com/berth-run/berth/rootfs"
 	"github.com/berth-run/berth/runtime/engine"
@@ -162,6 +163,10 @@ func (c *Container) config(size *specs.Box) (engine.Config, error) {
 	if err != nil {
 		return engine.Config{}, err
 	}
+	devices, err := cgroups.DeviceRules(spec.Linux.Resources.Devices)
+	if err != nil {
+		return engine.Config{}, err
+	}
 	rel := "containers/" + c.ID + "/"
 	lower := c.Lower
 	if c.Image != HostImage { // which has all mount points, and no layer of an overlay may lie in another
@@ -171,8 +176,8 @@ func (c *Container) config(size *specs.Box) (engine.Config, error) {
 		ID: c.ID, Spec: spec,
 		Rootfs: rootfs.Overlay{Base: c.store.Root, Lower: lower, Upper: rel + "upper", Work: rel + "work",
 			UserXattr: image.UserXattr(), Volatile: c.Options.Remove},
-		Cgroup:  group,
-		Devices: spec.Linux.Resources.Devices,
+		Cgroup:  engine.Plain{Plan: group},
+		Devices: devices,
 		Init:    c.Options.Init,
 		Trace:   c.Trace,
 	}, nil

@@ -2,8 +2,8 @@ package rootfs
 
 import (
 	"fmt"
+	"path"
 	"slices"
-	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -23,24 +23,24 @@ var defaultLinks = [...][2]string{
 	{"/dev/stdout", "/proc/self/fd/1"}, {"/dev/stderr", "/proc/self/fd/2"}, {"/dev/ptmx", "pts/ptmx"},
 }
 
-// Devices makes the device nodes of a container. A /dev that is not a file
-// system of its own (a directory of the host, say) gets only what was asked for.
-func Devices(spec *specs.Spec, root *step.Result) ([]step.Step, error) {
+// Devices makes the device nodes of a container. A /dev that is bound from the
+// host gets only what was asked for.
+func (s *Setting) Devices(spec *specs.Spec, root *step.Result) ([]step.Step, error) {
 	var out []step.Step
-	own := slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == "/dev" && m.Type == "tmpfs" })
+	bound := slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool {
+		return path.Clean(m.Destination) == "/dev" && parseOptions(m.Options).bind || path.Clean(m.Destination) == "/dev" && m.Type == "bind"
+	})
 	asked := func(path string) bool {
 		return slices.ContainsFunc(spec.Linux.Devices, func(d specs.LinuxDevice) bool { return d.Path == path })
 	}
-	if own {
+	if !bound {
 		for _, d := range defaultDevices {
 			if p := "/dev/" + d.name; !asked(p) {
-				out = append(out, step.Node{Root: root, Path: p, Mode: unix.S_IFCHR | 0o666, Major: d.major, Minor: d.minor})
+				out = append(out, s.node(step.Node{Root: root, Path: p, Mode: unix.S_IFCHR | 0o666, Major: d.major, Minor: d.minor})...)
 			}
 		}
 		for _, l := range defaultLinks {
-			if !asked(l[0]) {
-				out = append(out, step.Symlink{Root: root, Path: l[0], To: l[1]})
-			}
+			out = append(out, step.Symlink{Root: root, Path: l[0], To: l[1]})
 		}
 	}
 	for i := range spec.Linux.Devices {
@@ -48,15 +48,30 @@ func Devices(spec *specs.Spec, root *step.Result) ([]step.Step, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, n)
+		if slices.ContainsFunc(defaultLinks[:], func(l [2]string) bool { return l[0] == n.Path }) && !bound {
+			continue // /dev/ptmx is that of the container's own devpts
+		}
+		out = append(out, s.node(n)...)
 	}
 	return out, nil
 }
 
-func node(d *specs.LinuxDevice, root *step.Result) (step.Step, error) {
+// node makes a device node, or binds the host's.
+func (s *Setting) node(n step.Node) []step.Step {
+	if !s.NoNodes || n.Mode&unix.S_IFMT == unix.S_IFIFO {
+		return []step.Step{n}
+	}
+	tree := &step.Result{Name: "node"}
+	return []step.Step{
+		step.CloneTree{Path: n.Path, Tree: tree, All: step.MountAttr{Propagation: unix.MS_PRIVATE}},
+		step.PlaceTree{Root: n.Root, Tree: tree, Target: n.Path, File: true},
+	}
+}
+
+func node(d *specs.LinuxDevice, root *step.Result) (step.Node, error) {
 	kind := map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}[d.Type]
 	if kind == 0 {
-		return nil, fmt.Errorf("device %s: unknown type %q", d.Path, d.Type)
+		return step.Node{}, fmt.Errorf("device %s: unknown type %q", d.Path, d.Type)
 	}
 	n := step.Node{Root: root, Path: d.Path, Mode: kind | 0o666, Major: uint32(d.Major), Minor: uint32(d.Minor)}
 	if d.FileMode != nil {
@@ -69,39 +84,4 @@ func node(d *specs.LinuxDevice, root *step.Result) (step.Step, error) {
 		n.GID = *d.GID
 	}
 	return n, nil
-}
-
-// Protect hides masked paths and makes others read-only.
-func Protect(masked, readonly []string, root *step.Result, f Facts) []step.Step {
-	var out []step.Step
-	for _, p := range masked {
-		out = append(out, mask(p, root, f)...)
-	}
-	for _, p := range readonly {
-		if kernelPath(p) && f.Kind(p) == 0 {
-			continue
-		}
-		out = append(out, step.ReadOnlyPath{Root: root, Path: p})
-	}
-	return out
-}
-
-// mask: files of /proc and /sys are the same in the container as on the host,
-// for other paths both kinds are tried.
-func mask(p string, root *step.Result, f Facts) []step.Step {
-	file, dir := step.MaskFile{Root: root, Path: p}, step.MaskDir{Root: root, Path: p}
-	if !kernelPath(p) {
-		return []step.Step{file, dir}
-	}
-	switch f.Kind(p) {
-	case 'd':
-		return []step.Step{dir}
-	case 'f':
-		return []step.Step{file}
-	}
-	return nil
-}
-
-func kernelPath(p string) bool {
-	return strings.HasPrefix(p, "/proc/") || strings.HasPrefix(p, "/sys/")
 }

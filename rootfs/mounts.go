@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -16,191 +17,162 @@ type Facts interface {
 	// Kind tells what lies at a path of the host: 'd' a directory, 'f'
 	// anything else, 0 nothing.
 	Kind(path string) byte
+	// Inside follows a path of the container in the root as it is before the
+	// start, as far as it goes: the path without links, the permissions of what
+	// is there, and whether anything is.
+	Inside(path string) (resolved string, mode uint32, there bool)
 }
 
-// Mounts turns the mounts of a spec into steps. Those in early take trees of
-// the host by their paths and stand before the root is mounted, which may hide
-// them; the others build the container's tree in the order of the spec.
-func Mounts(list []specs.Mount, root *step.Result, f Facts) (early, late []step.Step, err error) {
+// Setting is what the mounts of a container depend on beside their list.
+type Setting struct {
+	UserNS   bool // the container's processes are in another user namespace than the caller
+	Trees    bool // the caller may take trees of the host, and they may not: it takes them
+	CgroupNS bool // a cgroup namespace of the container's own
+	// Cgroups is where the host's cgroup v2 is mounted: bound by containers
+	// without a cgroup namespace. (A mount from the initial one costs an RCU
+	// grace period of 10 ms.)
+	Cgroups string
+	InOrder bool   // trees are taken when it is their turn: their sources may lie in the root
+	RootDir string // with InOrder: the root's path on the host
+	NoNodes bool   // mknod(2) is refused, as in a user namespace: nodes of the host are bound
+}
+
+// Take is a tree of the host that the caller takes and hands to the container's
+// process: it may, where they may not.
+type Take struct {
+	Path                string
+	Recursive, NoFollow bool
+	Top, All            step.MountAttr
+	Named               uint64 // MOUNT_ATTR_* that were asked to be off
+	Map                 *IDMap // ids of its files are mapped
+	FD                  *step.Arg
+	Target              string
+}
+
+// IDMap is how the owners of files look in the container (mount_setattr(2)
+// MOUNT_ATTR_IDMAP, Linux 5.12).
+type IDMap struct {
+	UIDs, GIDs []specs.LinuxIDMapping // none: as the container's user namespace does
+	Recursive  bool
+}
+
+// Tree is how the mounts of a spec come to be.
+type Tree struct {
+	First  []step.Step // trees that keep a relation to the host's, before that is cut
+	Early  []step.Step // before the root is mounted, which may hide the sources
+	Late   []step.Step // in the order of the spec
+	After  []step.Step // when all has been created that lies in them
+	Takes  []*Take     // by the caller, before the process is there
+	CopyUp []string    // tmpfs that begin with the content of the root below them
+	Warn   []string
+}
+
+// Mounts decides them.
+func (s *Setting) Mounts(list []specs.Mount, root *step.Result, f Facts) (*Tree, error) {
+	t := &Tree{}
 	for i := range list {
-		m := &list[i]
-		o, err := parseOptions(m.Options)
-		if err != nil {
-			return nil, nil, fmt.Errorf("mount on %s: %w", m.Destination, err)
-		}
+		m := list[i]
 		if !path.IsAbs(m.Destination) {
-			return nil, nil, fmt.Errorf("mount on %s: the destination is not an absolute path", m.Destination)
+			t.Warn = append(t.Warn, fmt.Sprintf("mount destination %s is not absolute: support for relative paths will go", m.Destination))
+			m.Destination = "/" + m.Destination
 		}
-		switch {
-		case o.bind || m.Type == "bind":
-			e, l, err := bind(m, o, root, f)
-			if err != nil {
-				return nil, nil, err
-			}
-			early, late = append(early, e), append(late, l)
-		case m.Type == "cgroup" || m.Type == "cgroup2":
-			late = append(late, step.MountFS{Root: root, Source: "cgroup2", Type: "cgroup2", Target: m.Destination, Flags: o.flags})
-		case m.Type == "":
-			return nil, nil, fmt.Errorf("mount on %s: no file system type is given", m.Destination)
-		default:
-			late = append(late, step.MountFS{Root: root, Source: m.Source, Type: m.Type,
-				Target: m.Destination, Flags: o.flags, Data: strings.Join(o.data, ",")})
+		if err := s.mount(t, &m, root, f); err != nil {
+			return nil, fmt.Errorf("mount on %s: %w", m.Destination, err)
 		}
 	}
-	return early, late, nil
+	return t, nil
 }
 
-func bind(m *specs.Mount, o *options, root *step.Result, f Facts) (take, put step.Step, err error) {
+func (s *Setting) mount(t *Tree, m *specs.Mount, root *step.Result, f Facts) error {
+	o := parseOptions(m.Options)
+	mapped := o.idmap || len(m.UIDMappings)+len(m.GIDMappings) > 0
+	if mapped && !o.bind && m.Type != "bind" {
+		return errors.New("id-mapped mounts are for bind mounts")
+	}
+	switch {
+	case o.bind || m.Type == "bind":
+		return s.bind(t, m, o, root, f)
+	case m.Type == "cgroup" || m.Type == "cgroup2":
+		s.cgroup(t, m, o, root)
+		return nil
+	case m.Type == "":
+		return errors.New("no file system type is given")
+	}
+	s.fileSystem(t, m, o, root, f)
+	return nil
+}
+
+// fileSystem mounts a new one. A read-only tmpfs becomes so at the end: what is
+// mounted in it needs directories.
+func (s *Setting) fileSystem(t *Tree, m *specs.Mount, o *options, root *step.Result, f Facts) {
+	fs := step.MountFS{Root: root, Source: m.Source, Type: m.Type, Target: m.Destination, Flags: o.flags,
+		Propagation: o.propagation, Data: o.joined(), Ordinary: m.Type == "proc" || m.Type == "sysfs"}
+	if m.Type != "tmpfs" {
+		t.Late = append(t.Late, fs)
+		return
+	}
+	resolved, mode, there := f.Inside(m.Destination)
+	fs.Target = resolved
+	if there && s.InOrder && !strings.Contains(","+fs.Data, ",mode=") {
+		fs.Data = strings.TrimPrefix(fs.Data+fmt.Sprintf(",mode=%o", mode&0o7777), ",")
+	}
+	if o.copyUp && there {
+		t.CopyUp = append(t.CopyUp, resolved)
+	}
+	if o.flags&unix.MS_RDONLY != 0 {
+		fs.Flags &^= unix.MS_RDONLY
+		t.After = append(t.After, step.SetAttrAt{Root: root, Path: resolved, Attr: step.MountAttr{Set: unix.MOUNT_ATTR_RDONLY}})
+	}
+	t.Late = append(t.Late, fs)
+}
+
+// cgroup: without a cgroup namespace the host's mount is bound.
+func (s *Setting) cgroup(t *Tree, m *specs.Mount, o *options, root *step.Result) {
+	if s.CgroupNS || s.Cgroups == "" {
+		t.Late = append(t.Late, step.MountFS{Root: root, Source: "cgroup2", Type: "cgroup2", Target: m.Destination, Flags: o.flags, Ordinary: true})
+		return
+	}
+	tree := &step.Result{Name: "cgroup"}
+	top, _ := o.attrs()
+	t.Early = append(t.Early, step.CloneTree{Path: s.Cgroups, Top: top, All: step.MountAttr{Propagation: unix.MS_PRIVATE}, Tree: tree})
+	t.Late = append(t.Late, step.PlaceTree{Root: root, Tree: tree, Target: m.Destination})
+}
+
+func (s *Setting) bind(t *Tree, m *specs.Mount, o *options, root *step.Result, f Facts) error {
 	kind := f.Kind(m.Source)
-	if kind == 0 {
-		return nil, nil, fmt.Errorf("mount %s on %s: %w", m.Source, m.Destination, unix.ENOENT)
+	inRoot := s.InOrder && within(m.Source, s.RootDir)
+	if kind == 0 && !inRoot && !o.srcNoFollow {
+		return fmt.Errorf("%s: %w", m.Source, unix.ENOENT)
 	}
-	tree := &step.Result{Name: "tree_" + strings.Trim(strings.ReplaceAll(path.Clean(m.Destination), "/", "_"), "_")}
 	top, all := o.attrs()
-	return step.CloneTree{Path: m.Source, Recursive: o.recursive, Top: top, All: all, Tree: tree},
-		step.PlaceTree{Root: root, Tree: tree, Target: m.Destination, File: kind != 'd'}, nil
-}
-
-// options are the parsed options of one mount (mount(8), and the "r" forms of
-// the runtime-spec, config.md, "Linux mount options").
-type options struct {
-	bind, recursive bool
-	flags           uint64 // MS_* set
-	clear           uint64 // MS_* named to be off
-	propagation     uint64
-	recAttr         uint64 // MOUNT_ATTR_* of rro, rnosuid …
-	data            []string
-}
-
-func parseOptions(list []string) (*options, error) {
-	o := &options{}
-	for _, s := range list {
-		switch set, clear, ok := mountFlag(s); {
-		case ok:
-			o.flags = o.flags&^clear | set
-			o.clear = o.clear&^set | clear
-		case s == "bind":
-			o.bind = true
-		case s == "rbind":
-			o.bind, o.recursive = true, true
-		case propagation(s) != 0:
-			o.propagation = propagation(s)
-		case s == "rro" || s == "rnosuid" || s == "rnodev" || s == "rnoexec":
-			set, _, _ := mountFlag(s[1:])
-			o.recAttr |= attrOf(set)
-		case s == "defaults" || s == "":
-		default:
-			o.data = append(o.data, s)
+	target, _, _ := f.Inside(m.Destination)
+	place := step.PlaceTree{Root: root, Target: target, File: kind == 'f', NoFollow: o.dstOnly}
+	mapped := o.idmap || len(m.UIDMappings)+len(m.GIDMappings) > 0
+	if mapped || s.Trees && !inRoot {
+		take := &Take{Path: m.Source, Recursive: o.recursive, NoFollow: o.srcNoFollow, Top: top, All: all,
+			Named: attrOf(o.clear), Target: m.Destination, FD: step.Later("tree of " + m.Source)}
+		if mapped {
+			take.Map = &IDMap{m.UIDMappings, m.GIDMappings, o.ridmap}
 		}
+		place.Given = take.FD
+		t.Takes, t.Late = append(t.Takes, take), append(t.Late, place)
+		return nil
 	}
-	return o, nil
+	place.Tree = &step.Result{Name: "tree_" + strings.Trim(strings.ReplaceAll(path.Clean(m.Destination), "/", "_"), "_")}
+	take := step.CloneTree{Path: m.Source, Recursive: o.recursive, NoFollow: o.srcNoFollow, Top: top, All: all, Tree: place.Tree}
+	switch {
+	case o.propagation&(unix.MS_SHARED|unix.MS_SLAVE) != 0:
+		t.First = append(t.First, take)
+	case s.InOrder:
+		t.Late = append(t.Late, take)
+	default:
+		t.Early = append(t.Early, take)
+	}
+	t.Late = append(t.Late, place)
+	return nil
 }
 
-// mountFlag maps an option's name to the MS_* it sets and clears.
-func mountFlag(name string) (set, clear uint64, ok bool) {
-	const atime = unix.MS_NOATIME | unix.MS_RELATIME | unix.MS_STRICTATIME
-	switch name {
-	case "ro":
-		return unix.MS_RDONLY, 0, true
-	case "rw":
-		return 0, unix.MS_RDONLY, true
-	case "nosuid":
-		return unix.MS_NOSUID, 0, true
-	case "suid":
-		return 0, unix.MS_NOSUID, true
-	case "nodev":
-		return unix.MS_NODEV, 0, true
-	case "dev":
-		return 0, unix.MS_NODEV, true
-	case "noexec":
-		return unix.MS_NOEXEC, 0, true
-	case "exec":
-		return 0, unix.MS_NOEXEC, true
-	case "sync":
-		return unix.MS_SYNCHRONOUS, 0, true
-	case "async":
-		return 0, unix.MS_SYNCHRONOUS, true
-	case "dirsync":
-		return unix.MS_DIRSYNC, 0, true
-	case "noatime":
-		return unix.MS_NOATIME, atime &^ unix.MS_NOATIME, true
-	case "atime":
-		return 0, unix.MS_NOATIME, true
-	case "relatime":
-		return unix.MS_RELATIME, atime &^ unix.MS_RELATIME, true
-	case "strictatime":
-		return unix.MS_STRICTATIME, atime &^ unix.MS_STRICTATIME, true
-	case "nodiratime":
-		return unix.MS_NODIRATIME, 0, true
-	case "diratime":
-		return 0, unix.MS_NODIRATIME, true
-	case "lazytime":
-		return unix.MS_LAZYTIME, 0, true
-	case "silent":
-		return unix.MS_SILENT, 0, true
-	case "nosymfollow":
-		return unix.MS_NOSYMFOLLOW, 0, true
-	}
-	return 0, 0, false
-}
-
-func propagation(name string) uint64 {
-	rec := uint64(0)
-	if len(name) > 1 && name[0] == 'r' {
-		name, rec = name[1:], unix.MS_REC
-	}
-	switch name {
-	case "private":
-		return unix.MS_PRIVATE | rec
-	case "slave":
-		return unix.MS_SLAVE | rec
-	case "shared":
-		return unix.MS_SHARED | rec
-	case "unbindable":
-		return unix.MS_UNBINDABLE | rec
-	}
-	return 0
-}
-
-// attrOf is the MOUNT_ATTR_* of MS_* flags that belong to a mount, not to a
-// file system.
-func attrOf(ms uint64) (attr uint64) {
-	for _, p := range [...][2]uint64{
-		{unix.MS_RDONLY, unix.MOUNT_ATTR_RDONLY}, {unix.MS_NOSUID, unix.MOUNT_ATTR_NOSUID},
-		{unix.MS_NODEV, unix.MOUNT_ATTR_NODEV}, {unix.MS_NOEXEC, unix.MOUNT_ATTR_NOEXEC},
-		{unix.MS_NODIRATIME, unix.MOUNT_ATTR_NODIRATIME}, {unix.MS_NOSYMFOLLOW, unix.MOUNT_ATTR_NOSYMFOLLOW},
-		{unix.MS_NOATIME, unix.MOUNT_ATTR_NOATIME}, {unix.MS_STRICTATIME, unix.MOUNT_ATTR_STRICTATIME},
-	} {
-		if ms&p[0] != 0 {
-			attr |= p[1]
-		}
-	}
-	return attr
-}
-
-// attrs is what a bind mount changes: flags on the top of the tree alone, the
-// "r" forms and the propagation on all of it.
-func (o *options) attrs() (top, all step.MountAttr) {
-	top = step.MountAttr{Set: attrOf(o.flags), Clear: attrOf(o.clear)}
-	if (top.Set|top.Clear)&(unix.MOUNT_ATTR_NOATIME|unix.MOUNT_ATTR_STRICTATIME) != 0 {
-		top.Clear |= unix.MOUNT_ATTR__ATIME
-	}
-	all = step.MountAttr{Set: o.recAttr, Propagation: o.propagation &^ unix.MS_REC}
-	if all.Propagation == 0 {
-		all.Propagation = unix.MS_PRIVATE
-	}
-	return top, all
-}
-
-// Shares tells whether a mount of the list keeps a relation to the host's: then
-// the new namespace must not cut it before the trees are taken.
-func Shares(list []specs.Mount) bool {
-	for i := range list {
-		for _, o := range list[i].Options {
-			if p := propagation(o); p&(unix.MS_SHARED|unix.MS_SLAVE) != 0 {
-				return true
-			}
-		}
-	}
-	return false
+// within tells whether a path lies below a directory.
+func within(name, dir string) bool {
+	return dir != "" && strings.HasPrefix(path.Clean(name)+"/", path.Clean(dir)+"/")
 }

@@ -14,6 +14,9 @@ import (
 type Root interface {
 	// Step mounts it and opens it as root.
 	Step(root *step.Result) step.Step
+	// Dir is its path on the host, in which mounts may have their sources; "" if
+	// it is not there before the start.
+	Dir() string
 }
 
 // Overlay is an image's layers under a directory of the container's own. The
@@ -39,8 +42,14 @@ func (o Overlay) Step(root *step.Result) step.Step {
 		UserXattr: o.UserXattr, Volatile: o.Volatile, Target: path.Dir(o.Upper), Root: root}
 }
 
-// Dir is a directory that is the root as it is, as an OCI bundle has it.
-type Dir struct{ Path string }
+// Dir implements Root.
+func (Overlay) Dir() string { return "" }
+
+// Bundle is a directory that is the root as it is, as an OCI bundle has it.
+type Bundle struct{ Path string }
 
 // Step implements Root.
-func (d Dir) Step(root *step.Result) step.Step { return step.BindRoot{Path: d.Path, Root: root} }
+func (b Bundle) Step(root *step.Result) step.Step { return step.BindRoot{Path: b.Path, Root: root} }
+
+// Dir implements Root.
+func (b Bundle) Dir() string { return b.Path }

@@ -1,12 +1,15 @@
 package runtime
 
 import (
-	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/runtime/engine"
@@ -16,6 +19,8 @@ import (
 type Store struct {
 	Root          string
 	SystemdCgroup bool // new containers get their cgroup from systemd
+	NoCgroup      bool // new containers begin in the caller's
+	Rootless      bool // a cgroup that may not be made is no error, unless the spec asks for one
 
 	// Warn is told of what is odd and no error; nil: nobody is.
 	Warn func(text string)
@@ -32,7 +37,26 @@ type Container struct {
 	init  *engine.Process // of the process that created it
 }
 
-type state struct{}
+// state is what state.json holds.
+type state struct {
+	ID      string            `json:"id"`
+	Bundle  string            `json:"bundle"`
+	Rootfs  string            `json:"rootfs"`
+	Created string            `json:"created"`
+	Version string            `json:"ociVersion"`
+	Owner   int               `json:"owner"` // uid of the caller
+	Notes   map[string]string `json:"annotations,omitempty"`
+	Cgroup  cgroups.State     `json:"cgroup"`
+
+	Pid   int    `json:"pid"`   // 0: its creation did not come so far
+	Ticks uint64 `json:"ticks"` // when that process started
+	Boot  string `json:"boot"`
+
+	Gate         *engine.Gate `json:"gate,omitempty"` // nil: there is none, or not yet
+	Creating     bool         `json:"creating,omitempty"`
+	NoNewKeyring bool         `json:"noNewKeyring,omitempty"`
+	NoSetgroups  bool         `json:"noSetgroups,omitempty"`
+}
 
 // The errors that callers tell apart. Their texts are those of runc, which
 // containerd, CRI-O and podman match.
@@ -46,104 +70,125 @@ var (
 	ErrNotPaused  = errors.New("container not paused")
 )
 
-// CreateOptions is what a spec has no words for.
-type CreateOptions struct {
-	Bundle string      // directory with config.json; "": the working directory
-	Spec   *specs.Spec // in place of Bundle's config.json
-	Config string      // another path of config.json (crun --config)
+const (
+	stateFile = "state.json"
+	specFile  = "config.json"
+)
 
-	// Streams of the process; nil is /dev/null. They stay the caller's.
-	Stdin, Stdout, Stderr *os.File
-
-	ConsoleSocket string // unix socket that gets the terminal's master; Process.Terminal without it: Container.Console
-	PidfdSocket   string // unix socket that gets a pidfd of the process
-	PidFile       string // written when the process is there
-	NoPivot       bool   // MS_MOVE and chroot in place of pivot_root, for a root on a ramdisk
-	NoNewKeyring  bool
-	PreserveFDs   int // of the caller's descriptors from 3 on
-}
-
-// ExecOptions is one more process for a container.
-type ExecOptions struct {
-	Process *specs.Process // whole: Args, Cwd, Env, User …; see Container.ExecProcess
-
-	Stdin, Stdout, Stderr *os.File
-
-	ConsoleSocket string
-	PidfdSocket   string
-	PidFile       string
-	Cgroup        string // below the container's own, "" that itself
-	PreserveFDs   int
-	IgnorePaused  bool
-}
-
-// Create makes a container that waits for Start.
-func (s *Store) Create(ctx context.Context, id string, o CreateOptions) (*Container, error) {
-	return nil, errors.New("not yet")
+// checkID: a container's id is the name of its directory.
+func checkID(id string) error {
+	if id == "" || id == "." || id == ".." {
+		return ErrInvalidID
+	}
+	for _, c := range []byte(id) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '+', c == '-', c == '.':
+		default:
+			return ErrInvalidID
+		}
+	}
+	return nil
 }
 
 // Load finds a container; ErrNotExist.
-func (s *Store) Load(id string) (*Container, error) { return nil, errors.New("not yet") }
-
-// List finds all containers, by id.
-func (s *Store) List() ([]*Container, error) { return nil, errors.New("not yet") }
-
-// DeleteLeftovers removes what a killed Create left of a container that Load does not find.
-func (s *Store) DeleteLeftovers(ctx context.Context, id string) error { return errors.New("not yet") }
-
-// State is what `state` and `list` tell, in the order of their fields.
-type State struct {
-	Version     string            `json:"ociVersion"`
-	ID          string            `json:"id"`
-	Pid         int               `json:"pid"`
-	Status      string            `json:"status"` // created running paused stopped
-	Bundle      string            `json:"bundle"`
-	Rootfs      string            `json:"rootfs"`
-	Created     string            `json:"created"` // RFC 3339 with nanoseconds
-	Annotations map[string]string `json:"annotations,omitempty"`
-	Owner       string            `json:"owner"`
+func (s *Store) Load(id string) (*Container, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	c := &Container{ID: id, store: s, dir: filepath.Join(s.Root, id)}
+	b, err := os.ReadFile(filepath.Join(c.dir, stateFile))
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, ErrNotExist
+		}
+		return nil, fmt.Errorf("read the state of container %s: %w", id, err)
+	}
+	if err := json.Unmarshal(b, &c.state); err != nil {
+		return nil, fmt.Errorf("read the state of container %s: %w", id, err)
+	}
+	return c, nil
 }
 
-// State looks at the container now.
-func (c *Container) State() (*State, error) { return nil, errors.New("not yet") }
-
-// Spec is the container's configuration as it was at its creation.
-func (c *Container) Spec() (*specs.Spec, error) { return nil, errors.New("not yet") }
-
-// ExecProcess is the process of the spec without arguments, as a base for ExecOptions.Process.
-func (c *Container) ExecProcess() (*specs.Process, error) { return nil, errors.New("not yet") }
-
-// Start lets the program be executed; returns when that has happened.
-func (c *Container) Start(ctx context.Context) error { return errors.New("not yet") }
-
-// Exec starts one more process and returns when its program has been executed.
-func (c *Container) Exec(ctx context.Context, o ExecOptions) (*engine.Process, error) {
-	return nil, errors.New("not yet")
+// List finds all containers, by id. A root that is not there has none.
+func (s *Store) List() ([]*Container, error) {
+	entries, err := os.ReadDir(s.Root)
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	var out []*Container
+	for _, e := range entries {
+		c, err := s.Load(e.Name())
+		if err != nil { // being made or removed
+			continue
+		}
+		out = append(out, c)
+	}
+	slices.SortFunc(out, func(a, b *Container) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	return out, nil
 }
 
-// Process is the first process, for Wait, Console and Pidfd: only in the process that created the container.
-func (c *Container) Process() *engine.Process { return c.init }
+// save writes state.json; a reader sees the old or the new one.
+func (c *Container) save() error {
+	b, err := json.Marshal(&c.state)
+	if err != nil {
+		return fmt.Errorf("save the state of container %s: %w", c.ID, err)
+	}
+	file := filepath.Join(c.dir, stateFile)
+	tmp := file + ".new"
+	if err = os.WriteFile(tmp, b, 0o600); err == nil {
+		err = os.Rename(tmp, file)
+	}
+	if err != nil {
+		return fmt.Errorf("save the state of container %s: %w", c.ID, err)
+	}
+	return nil
+}
 
-// Kill sends a signal to the first process, or to all.
-func (c *Container) Kill(sig unix.Signal, all bool) error { return errors.New("not yet") }
+// LoadSpec reads a config.json.
+func LoadSpec(path string) (*specs.Spec, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("JSON specification file %s not found", path)
+		}
+		return nil, err
+	}
+	s := &specs.Spec{}
+	if err := json.Unmarshal(b, s); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
 
-// Delete removes a stopped container; with force any.
-func (c *Container) Delete(ctx context.Context, force bool) error { return errors.New("not yet") }
+// Spec is the container's configuration as it was at its creation, with what
+// Update changed since.
+func (c *Container) Spec() (*specs.Spec, error) { return LoadSpec(filepath.Join(c.dir, specFile)) }
 
-// Pause stops all processes (cgroup v2 freezer).
-func (c *Container) Pause() error { return errors.New("not yet") }
+func (c *Container) saveSpec(s *specs.Spec) error {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(c.dir, specFile)
+	if err := os.WriteFile(file+".new", b, 0o600); err != nil {
+		return fmt.Errorf("save the configuration: %w", err)
+	}
+	return os.Rename(file+".new", file)
+}
 
-// Resume lets them go on.
-func (c *Container) Resume() error { return errors.New("not yet") }
+func (s *Store) warn(format string, args ...any) {
+	if s.Warn != nil {
+		s.Warn(fmt.Sprintf(format, args...))
+	}
+}
 
-// Processes are the pids of all processes, in the caller's pid namespace.
-func (c *Container) Processes() ([]int, error) { return nil, errors.New("not yet") }
-
-// Update changes the limits of a container; unset fields stay as they are.
-func (c *Container) Update(r *specs.LinuxResources) error { return errors.New("not yet") }
-
-// Stats is what the container uses now.
-func (c *Container) Stats() (*cgroups.Stats, error) { return nil, errors.New("not yet") }
-
-// WatchOOM calls f for every OOM kill until the container ends or ctx does.
-func (c *Container) WatchOOM(ctx context.Context, f func()) error { return errors.New("not yet") }
+func (s *Store) debug(format string, args ...any) {
+	if s.Debug != nil {
+		s.Debug(fmt.Sprintf(format, args...))
+	}
+}

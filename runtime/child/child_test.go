@@ -26,6 +26,7 @@ func TestLayoutMatchesAssembly(t *testing.T) {
 		"op_may": unsafe.Offsetof(op{}.may), "op_skip": unsafe.Offsetof(op{}.skip), "op_result": unsafe.Offsetof(op{}.result),
 		"op_tick": unsafe.Offsetof(op{}.tick), "op_size": unsafe.Sizeof(op{}),
 		"flag_nonzero": flagNonZero, "flag_reap": flagReap, "header_status": unsafe.Offsetof(header{}.status), "header_all": unsafe.Offsetof(header{}.all),
+		"header_handed": unsafe.Offsetof(header{}.handed), "op_then": unsafe.Offsetof(op{}.then), "flag_hand": flagHand,
 	}
 	for _, line := range strings.Split(string(b), "\n") {
 		f := strings.Fields(line)
@@ -39,6 +40,37 @@ func TestLayoutMatchesAssembly(t *testing.T) {
 	}
 	for name := range want {
 		t.Errorf("layout.h lacks %s", name)
+	}
+}
+
+// The region copies codeSize bytes of text from entry on: all of the interpreter.
+func TestInterpreterFitsItsRegion(t *testing.T) {
+	size := codeEnd() - entry()
+	if size == 0 || size > codeSize {
+		t.Errorf("the interpreter has %d bytes, %d are copied", size, codeSize)
+	}
+}
+
+// Calls are passed over after success as Then says, and a plan can hand itself over.
+func TestThenAndHandover(t *testing.T) {
+	plan := &step.Plan{}
+	plan.Add(step.Handover{}, step.LookPath{Name: "sh", Path: []string{"/nowhere", "/usr/bin", "/bin"}},
+		step.Signals{}, step.Exec{Args: []string{"sh", "-c", "exit 9"}, Path: []string{"/usr/bin", "/bin"}})
+	p, err := Start(plan, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := p.Pid
+	if err := p.Handed(); err != nil || p.Pid == first || p.Pid == 0 {
+		t.Fatalf("handed to %d, from %d, %v", p.Pid, first, err)
+	}
+	defer closeProcess(p)
+	if err := p.Started(); err != nil {
+		t.Fatal(err)
+	}
+	var ws unix.WaitStatus
+	if _, err := unix.Wait4(p.Pid, &ws, 0, nil); err != nil || ws.ExitStatus() != 9 {
+		t.Fatalf("exit %d, %v", ws.ExitStatus(), err)
 	}
 }
 

@@ -21,5 +21,8 @@ func clone(args, size, code, header uintptr) (pid, errno uintptr)
 //lint:ignore U1000 entry, in assembly, takes its address
 func interpreter()
 
+// codeEnd is the address of the text that follows it.
+func codeEnd() uintptr
+
 // entry is the address of interpreter's text.
 func entry() uintptr

@@ -93,19 +93,25 @@ a6:
 	MOVQ $-32, BX // EPIPE
 	JMP  fatal
 notread:
-	TESTL $flag_reap, R14
-	JZ   store
 	TESTQ BX, BX
+	JZ   store
+	TESTL $flag_reap, R14
 	JNZ  reaper
+	TESTL $flag_hand, R14
+	JNZ  hand
 store:
 	MOVQ op_save(R13), AX
 	TESTQ AX, AX
-	JZ   advance
+	JZ   then
 	MOVQ BX, (AX)
 	MOVQ op_hole(R13), AX
 	TESTQ AX, AX
-	JZ   advance
+	JZ   then
 	MOVL BX, (AX)
+then:
+	MOVL op_then(R13), AX
+	IMULQ $op_size, AX
+	ADDQ AX, R13
 advance:
 	ADDQ $op_size, R13
 	JMP  next
@@ -139,6 +145,13 @@ tolerated:
 	IMULQ $op_size, AX
 	ADDQ AX, R13
 	JMP  advance
+
+// hand: BX has taken over, and is our parent's child (CLONE_PARENT).
+hand:
+	MOVQ BX, header_handed(R12)
+	XORL DI, DI
+	MOVQ $NR_exit_group, AX
+	SYSCALL
 
 // The reaper: BX is the child. Signals are taken one by one; each but SIGCHLD
 // goes to the child.
@@ -189,6 +202,12 @@ leave:
 // func entry() uintptr
 TEXT ·entry(SB), NOSPLIT, $0-8
 	LEAQ ·interpreter(SB), AX
+	MOVQ AX, ret+0(FP)
+	RET
+
+// func codeEnd() uintptr
+TEXT ·codeEnd(SB), NOSPLIT, $0-8
+	LEAQ ·entry(SB), AX
 	MOVQ AX, ret+0(FP)
 	RET
 

@@ -81,15 +81,21 @@ a6:
 	MOVD $-32, R0 // EPIPE
 	B    fatal
 notread:
-	TBZ  $1, R21, store
-	CBNZ R0, reaper
+	CBZ  R0, store
+	TBNZ $1, R21, reaper
+	TBNZ $2, R21, hand
 store:
 	MOVD op_save(R20), R9
-	CBZ  R9, advance
+	CBZ  R9, then
 	MOVD R0, (R9)
 	MOVD op_hole(R20), R9
-	CBZ  R9, advance
+	CBZ  R9, then
 	MOVW R0, (R9)
+then:
+	MOVWU op_then(R20), R9
+	MOVD $op_size, R10
+	MUL  R10, R9, R9
+	ADD  R9, R20
 advance:
 	ADD  $op_size, R20
 	B    next
@@ -124,6 +130,13 @@ tolerated:
 	MUL  R10, R9, R9
 	ADD  R9, R20
 	B    advance
+
+// hand: R0 has taken over, and is our parent's child (CLONE_PARENT).
+hand:
+	MOVD R0, header_handed(R19)
+	MOVD ZR, R0
+	MOVD $NR_exit_group, R8
+	SVC
 
 // The reaper: R22 is the child. Signals are taken one by one; each but SIGCHLD
 // goes to the child.
@@ -173,6 +186,12 @@ leave:
 // func entry() uintptr
 TEXT ·entry(SB), NOSPLIT, $0-8
 	MOVD $·interpreter(SB), R0
+	MOVD R0, ret+0(FP)
+	RET
+
+// func codeEnd() uintptr
+TEXT ·codeEnd(SB), NOSPLIT, $0-8
+	MOVD $·entry(SB), R0
 	MOVD R0, ret+0(FP)
 	RET
 

@@ -5,6 +5,7 @@
 #define header_report 16
 #define header_status 24
 #define header_all 32
+#define header_handed 40
 
 #define op_nr 0
 #define op_args 8
@@ -14,9 +15,11 @@
 #define op_flags 76
 #define op_may 80
 #define op_skip 92
-#define op_result 96
-#define op_tick 104
-#define op_size 112
+#define op_then 96
+#define op_result 104
+#define op_tick 112
+#define op_size 120
 
 #define flag_nonzero 1
 #define flag_reap 2
+#define flag_hand 4

@@ -17,6 +17,7 @@ type header struct {
 	report [2]uint32
 	status uint64 // the reaper's: of wait4
 	all    uint64 // the reaper's: the set of all signals
+	handed uint64 // pid of the process that the rest of the plan was handed to
 }
 
 // op is one system call as the interpreter reads it. Offsets: layout.h.
@@ -29,13 +30,16 @@ type op struct {
 	flags  uint32
 	may    [3]uint32 // errors that do not end the plan
 	skip   uint32    // calls passed over after one of them
-	result uint64    // written by the child
-	tick   uint64    // likewise: the processor's counter after the call
+	then   uint32    // calls passed over after success
+	_      uint32
+	result uint64 // written by the child
+	tick   uint64 // likewise: the processor's counter after the call
 }
 
 const (
 	flagNonZero = 1
 	flagReap    = 2
+	flagHand    = 4
 
 	codeSize   = 1024 // at least the interpreter's text
 	headerSize = int(unsafe.Sizeof(header{}))
@@ -61,6 +65,7 @@ type layout struct {
 	fixups []fixup
 	slots  map[*step.Result]int // offset of a result's 8 bytes
 	holes  map[*step.Result]int // offset of a second place for it
+	arrays map[*string]int      // offset of a vector by its first string: execve is tried with the same many times
 }
 
 type fixup struct {
@@ -72,9 +77,10 @@ type fixup struct {
 // newRegion encodes the calls. errfd is the descriptor of the error pipe.
 func newRegion(calls []step.Call, errfd int) (*region, error) {
 	l := &layout{
-		data:  make([]byte, headerSize+opSize*(len(calls)), headerSize+opSize*len(calls)+16384),
-		slots: map[*step.Result]int{ErrFD: int(unsafe.Offsetof(header{}.errfd))},
-		holes: map[*step.Result]int{},
+		data:   make([]byte, headerSize+opSize*(len(calls)), headerSize+opSize*len(calls)+16384),
+		slots:  map[*step.Result]int{ErrFD: int(unsafe.Offsetof(header{}.errfd))},
+		holes:  map[*step.Result]int{},
+		arrays: map[*string]int{},
 	}
 	binary.NativeEndian.PutUint64(l.data[8:], uint64(errfd))
 	binary.NativeEndian.PutUint64(l.data[unsafe.Offsetof(header{}.all):], ^uint64(0))
@@ -123,6 +129,9 @@ func (l *layout) call(at int, c *step.Call) error {
 	if c.Reap {
 		flags |= flagReap
 	}
+	if c.Hand {
+		flags |= flagHand
+	}
 	ne := binary.NativeEndian
 	ne.PutUint32(l.data[at+int(unsafe.Offsetof(op{}.refs)):], refs)
 	ne.PutUint32(l.data[at+int(unsafe.Offsetof(op{}.flags)):], flags)
@@ -130,6 +139,7 @@ func (l *layout) call(at int, c *step.Call) error {
 		ne.PutUint32(l.data[at+int(unsafe.Offsetof(op{}.may))+4*i:], uint32(e))
 	}
 	ne.PutUint32(l.data[at+int(unsafe.Offsetof(op{}.skip)):], uint32(c.Skip))
+	ne.PutUint32(l.data[at+int(unsafe.Offsetof(op{}.then)):], uint32(c.Then))
 	return nil
 }
 
@@ -139,6 +149,7 @@ func (l *layout) slot(r *step.Result) int {
 		return off
 	}
 	off := l.alloc(8)
+	l.put(off, uint64(r.None))
 	l.slots[r] = off
 	return off
 }
@@ -182,7 +193,16 @@ func (l *layout) str(at int, s string) {
 // memory stores what an argument points at, and its address.
 func (l *layout) memory(at int, m *step.Memory) error {
 	if m.Vector != nil {
+		var first *string
+		if len(m.Vector) > 0 {
+			first = &m.Vector[0]
+			if off, ok := l.arrays[first]; ok {
+				l.pointer(at, off)
+				return nil
+			}
+		}
 		off := l.alloc(8 * (len(m.Vector) + 1))
+		l.arrays[first] = off
 		l.pointer(at, off)
 		for i, s := range m.Vector {
 			l.str(off+8*i, s)
@@ -250,6 +270,11 @@ func pointer(addr uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Poi
 func (r *region) header() uintptr { return r.base + uintptr(unix.Getpagesize()) }
 
 func (r *region) free() error { return unix.MunmapPtr(pointer(r.base), uintptr(len(r.mem))) }
+
+// handed is the pid of the process that took over, 0 if none did.
+func (r *region) handed() int {
+	return int(binary.NativeEndian.Uint64(r.data[unsafe.Offsetof(header{}.handed):]))
+}
 
 // op reads back what the child wrote about call i.
 func (r *region) op(i int) (result int64, tick uint64) {

@@ -1,6 +1,7 @@
 package child
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,13 +17,11 @@ import (
 	"github.com/berth-run/berth/runtime/step"
 )
 
-// lowestFD is the least number of the error pipe in the child.
-const lowestFD = 16
-
 // Options is what Start needs beside the plan.
 type Options struct {
 	Cgroup *os.File // directory of the cgroup to begin in, nil: the caller's (Linux 5.7)
 	PidNS  *os.File // pid namespace to begin in, nil: the caller's, or a new one by CloneFlags
+	LowFD  int      // the least number of the error pipe in the child, at least 16
 	Trace  bool     // keep what each call returned, for Process.Trace
 }
 
@@ -36,6 +35,7 @@ type Process struct {
 	calls  []step.Call
 	owner  []int
 	errors *os.File // read end of the error pipe
+	report []byte   // of an error, read by Reached
 	region *region
 	began  clock
 }
@@ -69,7 +69,7 @@ func Start(plan *step.Plan, o Options) (*Process, error) {
 		return nil, fmt.Errorf("pipe for errors: %w", err)
 	}
 	// The child's end lies above the numbers that steps may tread on.
-	errfd, err := unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD_CLOEXEC, lowestFD)
+	errfd, err := unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD_CLOEXEC, max(o.LowFD, 16))
 	unix.Close(pipe[1])
 	if err != nil {
 		unix.Close(pipe[0])
@@ -83,10 +83,10 @@ func Start(plan *step.Plan, o Options) (*Process, error) {
 		p.errors.Close()
 		return nil, err
 	}
-	var pidfd int32 = -1
+	pidfd := newCell()
 	args := cloneArgs{
 		flags:      plan.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
-		pidfd:      uint64(uintptr(unsafe.Pointer(&pidfd))),
+		pidfd:      uint64(uintptr(unsafe.Pointer(pidfd))),
 		exitSignal: uint64(unix.SIGCHLD),
 	}
 	if o.Cgroup != nil {
@@ -98,16 +98,65 @@ func Start(plan *step.Plan, o Options) (*Process, error) {
 	}
 	p.Pid, err = p.clone(&args, region, o.PidNS)
 	runtime.KeepAlive(o)
+	runtime.KeepAlive(pidfd)
 	if err != nil {
 		return nil, errors.Join(err, p.errors.Close(), region.free())
 	}
-	p.Pidfd = os.NewFile(uintptr(pidfd), "pidfd")
-	if o.Trace {
-		p.region = region
-	} else if err := region.free(); err != nil {
-		return p, err
-	}
+	p.Pidfd = os.NewFile(uintptr(*pidfd), "pidfd")
+	p.region = region
 	return p, nil
+}
+
+// newCell is memory on the heap, which does not move: the kernel writes to it
+// by its address, and a stack may be elsewhere by then.
+//
+//go:noinline
+func newCell() *int32 {
+	p := new(int32)
+	*p = -1
+	return p
+}
+
+// Handed waits for the first process of a plan that hands itself over
+// (step.Handover), and makes this the process of the other. It is for the
+// plan's caller to know that there is one. The error, if a call of the plan
+// failed before, comes from Started.
+func (p *Process) Handed() error {
+	var ws unix.WaitStatus
+	for {
+		_, err := unix.Wait4(p.Pid, &ws, 0, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("wait for the process that joins namespaces: %w", err)
+		}
+		break
+	}
+	p.Pidfd.Close()
+	pid := p.region.handed()
+	if pid == 0 {
+		p.Pid, p.Pidfd = 0, nil
+		return nil
+	}
+	fd, err := unix.PidfdOpen(pid, 0) // our child, not waited for: the number is its own
+	if err != nil {
+		return fmt.Errorf("pidfd of the container's process: %w", err)
+	}
+	p.Pid, p.Pidfd = pid, os.NewFile(uintptr(fd), "pidfd")
+	return nil
+}
+
+// Result is what an earlier call of the plan returned, as a number: of the
+// process while it waits in a later call.
+func (p *Process) Result(r *step.Result) (int64, bool) {
+	for i, c := range p.calls {
+		if c.Out == r {
+			v, tick := p.region.op(i)
+			return v, tick != 0
+		}
+	}
+	return 0, false
 }
 
 // clone runs clone3 on a thread whose signals are all blocked: a handler of the
@@ -170,7 +219,22 @@ func cloneError(errno unix.Errno, flags uint64) error {
 // container that waits for start is built; *Error when a call failed.
 func (p *Process) Started() error {
 	defer p.errors.Close()
-	return ReadError(p.errors, p.plan)
+	return ReadError(io.MultiReader(bytes.NewReader(p.report), p.errors), p.plan)
+}
+
+// Reached waits until the child tells that it is somewhere (step.Tell). false:
+// it will not be there, Started has the reason.
+func (p *Process) Reached() (bool, error) {
+	var b [8]byte
+	n, err := p.errors.Read(b[:])
+	switch {
+	case n == 1:
+		return true, nil
+	case err != nil && err != io.EOF:
+		return false, fmt.Errorf("wait for the child: %w", err)
+	}
+	p.report = append([]byte{}, b[:n]...)
+	return false, nil
 }
 
 // Release lets go of everything but the pidfd. It does not end the process.
@@ -195,13 +259,16 @@ func ReadError(r io.Reader, plan *step.Plan) error {
 		return fmt.Errorf("read the child's report: %w", err)
 	}
 	calls, owner := plan.Calls()
-	i := int(binary.NativeEndian.Uint32(b[:])) / opSize
+	i := CallIndex(b[:])
 	errno := unix.Errno(binary.NativeEndian.Uint32(b[4:]))
 	if i >= len(calls) {
 		return fmt.Errorf("the child reports an unknown call %d: %w", i, errno)
 	}
 	return &Error{Step: plan.Steps[owner[i]], Call: calls[i], Errno: errno}
 }
+
+// CallIndex is the number of the call in the plan that a report speaks of.
+func CallIndex(report []byte) int { return int(binary.NativeEndian.Uint32(report)) / opSize }
 
 // Traced is what one call did.
 type Traced struct {
@@ -213,7 +280,7 @@ type Traced struct {
 
 // Trace tells of every call that was made until now. Options.Trace was set.
 func (p *Process) Trace() []Traced {
-	if p.region == nil {
+	if p.region == nil || p.began.tick == 0 {
 		return nil
 	}
 	end := now()

@@ -10,6 +10,8 @@ package engine
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 
 	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/rootfs"
+	"github.com/berth-run/berth/runtime/seccomp"
 	"github.com/berth-run/berth/runtime/step"
 )
 
@@ -28,8 +31,8 @@ type Config struct {
 	Spec   *specs.Spec
 	Rootfs rootfs.Root
 
-	Cgroup  *cgroups.Plan             // applied before the process begins in it; nil: the caller's cgroup
-	Devices []specs.LinuxDeviceCgroup // device filter of the cgroup, in order; none: no filter
+	Cgroup  Cgroup               // applied before the process begins in it; nil: the caller's cgroup
+	Devices []cgroups.DeviceRule // device filter of the cgroup, in order; none: no filter
 
 	// Streams of the process; nil is /dev/null. With Spec.Process.Terminal
 	// they are the terminal instead. They stay the caller's.
@@ -43,13 +46,50 @@ type Config struct {
 	// Network; likewise.
 	Cloned func(pid int) error
 
+	// Mounted is called when the process has filled its root and waits before it
+	// enters it: for hooks. Paths still are the host's there.
+	Mounted func(pid int) error
+
+	// Map gives the user namespace of a spec that has one without a path its
+	// mappings. nil: the caller writes them itself, which takes its privileges.
+	Map func(pid int, s *specs.Linux) error
+
+	Seccomp *seccomp.Filter
+	// Notify gets the descriptor on which a filter with SCMP_ACT_NOTIFY tells of
+	// calls (seccomp_unotify(2)), before the program is executed; it closes it.
+	Notify func(pid int, listener *os.File) error
+
+	File         string // the program, if it is not Process.Args[0]
+	NoPivot      bool
+	NoNewKeyring bool
+	PreserveFDs  int  // descriptors of the caller, from 3 on, that stay open
+	NoSetgroups  bool // the user namespace forbids setgroups(2)
+	Labels       Labels
+
 	// Made are files that do not exist yet when the plan is decided, and will
 	// when it is started: sources of bind mounts, such as resolv.conf.
 	Made []string
 
+	warnings []string
+
 	Init  bool // process 1 is berth's reaper, the program its child
 	Trace func(step string, err error, took time.Duration)
 }
+
+// Cgroup is where a container begins: a plan of package cgroups, or a manager.
+type Cgroup interface {
+	Print(w io.Writer)
+	Apply(hold cgroups.Placeholder) (*os.File, error)
+}
+
+// Plain is a cgroup without a manager.
+type Plain struct{ *cgroups.Plan }
+
+// Apply implements Cgroup.
+func (p Plain) Apply(cgroups.Placeholder) (*os.File, error) { return p.Plan.Apply() }
+
+// Labels are files of the caller's /proc/self/attr and what goes into them.
+type Labels struct{ ExecFile, Exec, KeyFile, Key string }
 
 // filtered tells that the cgroup gets a device filter.
 func (c *Config) filtered() bool { return c.Cgroup != nil && len(c.Devices) > 0 }
@@ -80,8 +120,16 @@ func startError(s step.Step, call step.Call, errno unix.Errno) *StartError {
 	if x, ok := s.(step.Exec); ok {
 		return execError(e, x, call)
 	}
-	if s, ok := s.(step.Chdir); ok {
+	switch s := s.(type) {
+	case step.LookPath:
+		return lookError(e, s)
+	case step.Chdir:
 		e.Object = "working directory " + s.Path
+	case step.MountFS:
+		if s.Ordinary && (errno == unix.ELOOP || errno == unix.ENOTDIR) {
+			e.reason = ordinary{s.Type, errno}
+			return e
+		}
 	}
 	if call.Name != "mount" && call.Name != "sethostname" {
 		e.Object += ": " + call.Name
@@ -104,6 +152,23 @@ func execError(e *StartError, x step.Exec, call step.Call) *StartError {
 	}
 	return e
 }
+
+// lookError: the same words as an execve that failed.
+func lookError(e *StartError, l step.LookPath) *StartError {
+	return execError(e, step.Exec{Args: []string{l.Name}, Path: l.Path}, step.Call{Name: "faccessat"})
+}
+
+// ordinary is a mount of a kernel file system to which a link leads, or that is
+// not on a directory: masks go by the same path.
+type ordinary struct {
+	fs    string
+	errno unix.Errno
+}
+
+func (e ordinary) Error() string {
+	return fmt.Sprintf("filesystem %q must be mounted on ordinary directory", e.fs)
+}
+func (e ordinary) Unwrap() error { return e.errno }
 
 func containsSlash(s string) bool {
 	for i := range len(s) {

@@ -45,39 +45,6 @@ func cloneFlag(t specs.LinuxNamespaceType) uint64 {
 	return 0
 }
 
-// capSets is what a spec's capabilities come to.
-type capSets struct {
-	step.Capabilities
-	drop uint64 // not in the bounding set
-}
-
-// lastCap is the highest capability of the kernels berth runs on,
-// CAP_CHECKPOINT_RESTORE (Linux 5.9).
-const lastCap = unix.CAP_CHECKPOINT_RESTORE
-
-func capabilities(c *specs.LinuxCapabilities) (*capSets, error) {
-	if c == nil {
-		return nil, nil
-	}
-	out := &capSets{}
-	var bounding uint64
-	for _, set := range []struct {
-		names []string
-		bits  *uint64
-	}{{c.Bounding, &bounding}, {c.Effective, &out.Effective}, {c.Permitted, &out.Permitted},
-		{c.Inheritable, &out.Inheritable}, {c.Ambient, &out.Ambient}} {
-		for _, name := range set.names {
-			n := step.CapNumber(name)
-			if n < 0 {
-				return nil, fmt.Errorf("unknown capability %q", name)
-			}
-			*set.bits |= 1 << n
-		}
-	}
-	out.drop = ^bounding & (1<<(lastCap+1) - 1)
-	return out, nil
-}
-
 // rlimits of a container. A soft limit of open files that nobody asked for is
 // 1024, as a login has it: Go raises its own to the hard limit, and programs
 // that use select(2) break above (getrlimit(2)).

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -16,11 +15,11 @@ import (
 )
 
 // Numbers of the descriptors that a plan speaks of. The parent moves what it
-// opened for the child to numbers above lowFD (see files), so no step treads on
-// a descriptor that a later one needs.
+// opened for the child to numbers from Plan.lowFD on, so no step treads on a
+// descriptor that a later one needs.
 const (
-	firstFD = 3  // the error pipe, once all others are closed
-	lowFD   = 16 // the parent's own begin here
+	firstFD = 3  // the first that a program does not expect
+	lowFD   = 16 // the parent's own begin here, or above what is preserved
 )
 
 // Plan is a decided container: data until Start.
@@ -28,12 +27,28 @@ type Plan struct {
 	config Config
 	child  *step.Plan
 	files  files
-	pidNS  string // namespace file to begin in, "": none
+	takes  []*rootfs.Take // trees of the host that the parent takes
+	phases []phase        // the parent's share, in order
+	pidNS  string         // namespace file to begin in, "": none
+	hands  bool           // the plan hands itself over to a new process
+	lowFD  int
+	copyUp []string
 
-	stateDir string // Create: holds the FIFO that start opens
+	listener *step.Result // takes the descriptor of seccomp notifications
+	stateDir string       // Create: holds the FIFO that start opens
 
 	target     *os.File // Exec: pidfd of the process whose namespaces are joined
 	execCgroup *os.File // Exec: the cgroup it begins in
+}
+
+// Warnings are what is odd in the configuration and no error.
+func (p *Plan) Warnings() []string { return p.config.warnings }
+
+// phase is something that the parent does while the child waits for it. With
+// tell the child says when it is there; else it is done as early as possible.
+type phase struct {
+	tell bool
+	act  func(l *launch) error
 }
 
 // files are descriptors that a plan needs and Start opens: numbers in the
@@ -54,35 +69,20 @@ type file struct {
 }
 
 // Decide lays down all steps for a container. It looks at the host, and touches nothing.
-func Decide(c Config) (*Plan, error) { return decide(c, host{c.Made}, false) }
-
-type host struct{ made []string }
-
-// Kind implements rootfs.Facts.
-func (h host) Kind(path string) byte {
-	if slices.Contains(h.made, path) {
-		return 'f'
-	}
-	var st unix.Stat_t
-	if unix.Stat(path, &st) != nil {
-		return 0
-	}
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return 'd'
-	}
-	return 'f'
-}
+func Decide(c Config) (*Plan, error) { return decide(c, newHost(&c), false) }
 
 // decide with waiting set makes a container that waits for start.
-func decide(c Config, f rootfs.Facts, waiting bool) (*Plan, error) {
+func decide(c Config, f facts, waiting bool) (*Plan, error) {
 	if err := check(&c); err != nil {
 		return nil, err
 	}
-	d := &decision{Plan: &Plan{config: c, child: &step.Plan{}}, spec: c.Spec, facts: f, root: &step.Result{Name: "root"}}
+	d := &decision{Plan: &Plan{config: c, child: &step.Plan{}, lowFD: max(lowFD, firstFD+c.PreserveFDs+8)},
+		spec: c.Spec, facts: f, root: &step.Result{Name: "root"}}
 	// The order is the story; each group says why it stands where it stands.
 	for _, part := range []func() error{
-		d.leaveParent, d.namespaces, d.rootAndMounts, d.kernelFiles, d.enter,
-		func() error { return d.limitsAndWait(waiting) }, d.identity, d.program,
+		d.leaveParent, d.namespaces, d.userNamespace, d.rootAndMounts, d.kernelFiles, d.enter,
+		d.limits, d.parentsShare, func() error { return d.closeAll(waiting) }, d.identity,
+		func() error { return d.program(waiting) },
 	} {
 		if err := part(); err != nil {
 			return nil, err
@@ -101,15 +101,15 @@ func check(c *Config) error {
 	case !strings.HasPrefix(s.Process.Cwd, "/"):
 		return fmt.Errorf("working directory %q is not an absolute path", s.Process.Cwd)
 	}
-	for _, list := range [][]string{s.Process.Args, s.Process.Env, {s.Hostname}} {
+	if _, ok := namespace(s, specs.MountNamespace); !ok && c.Rootfs != nil && len(s.Linux.MaskedPaths)+len(s.Linux.ReadonlyPaths) > 0 {
+		return errors.New("unable to restrict sys entries without a private MNT namespace")
+	}
+	for _, list := range [][]string{s.Process.Args, s.Process.Env, {s.Hostname, s.Domainname, s.Process.Cwd}} {
 		for _, v := range list {
 			if strings.IndexByte(v, 0) >= 0 {
 				return fmt.Errorf("%q holds a NUL byte", v)
 			}
 		}
-	}
-	if _, ok := namespace(s, specs.MountNamespace); !ok {
-		return errors.New("a container without a mount namespace of its own is not supported")
 	}
 	return nil
 }
@@ -117,11 +117,39 @@ func check(c *Config) error {
 type decision struct {
 	*Plan
 	spec  *specs.Spec
-	facts rootfs.Facts
+	facts facts
 	root  *step.Result
+	tree  *rootfs.Tree
+	set   rootfs.Setting
+	met   bool         // an Await was laid down
+	sync  *step.Result // the pipe, after closeAll moved it
+	err   step.Arg     // the error pipe
 }
 
 func (d *decision) add(s ...step.Step) { d.child.Add(s...) }
+
+func (d *decision) warn(format string, args ...any) {
+	d.config.warnings = append(d.config.warnings, fmt.Sprintf(format, args...))
+}
+
+// meet lets the child wait until the parent has done something.
+func (d *decision) meet(tell bool, why string, act func(l *launch) error) {
+	if tell {
+		d.add(step.Tell{FD: step.From(child.ErrFD), That: why})
+	}
+	switch {
+	case d.sync != nil:
+		d.add(step.Await{FD: step.From(d.sync), For: why, Again: true})
+	default:
+		if d.files.sync.arg == nil {
+			at("pipe", &d.files.sync)
+			at("parent's end", &d.files.syncPeer)
+		}
+		d.add(await{d.files.sync.arg, d.files.syncPeer.arg, why, d.met})
+		d.met = true
+	}
+	d.phases = append(d.phases, phase{tell, act})
+}
 
 // at is an argument whose number Start fills in.
 func at(text string, f *file) *step.Arg {
@@ -142,52 +170,16 @@ func (d *decision) leaveParent() error {
 	return nil
 }
 
-// namespaces: those by path are joined, the others began with clone3. The
-// cgroup namespace comes after, for its root is where the process is by then.
-func (d *decision) namespaces() error {
-	for i := range d.spec.Linux.Namespaces {
-		n := &d.spec.Linux.Namespaces[i]
-		flag := cloneFlag(n.Type)
-		switch {
-		case flag == 0:
-			return fmt.Errorf("unknown namespace %q", n.Type)
-		case n.Path != "" && n.Type == specs.PIDNamespace:
-			d.pidNS = n.Path // for children of the caller: pid_namespaces(7)
-		case n.Path != "":
-			d.files.ns = append(d.files.ns, file{path: n.Path, flag: flag})
-		case n.Type != specs.CgroupNamespace:
-			d.child.CloneFlags |= flag
-		}
-	}
-	for i := range d.files.ns {
-		f := &d.files.ns[i]
-		d.add(setNS{at(f.path, f), f.flag, f.path})
-	}
-	if n, ok := namespace(d.spec, specs.NetworkNamespace); ok && n.Path == "" {
-		d.add(step.Loopback{})
-	}
-	prop := uint64(unix.MS_REC | unix.MS_PRIVATE)
-	if rootfs.Shares(d.spec.Mounts) {
-		prop = unix.MS_REC | unix.MS_SLAVE
-	}
-	d.add(step.Propagation{Flags: prop})
-	if n, ok := namespace(d.spec, specs.CgroupNamespace); ok && n.Path == "" {
-		d.add(step.Unshare{Flags: unix.CLONE_NEWCGROUP})
-	}
-	return nil
-}
-
 // rootAndMounts: trees of the host are taken while its paths still mean the
 // host's, then the root is mounted and filled in the order of the spec.
 func (d *decision) rootAndMounts() error {
-	early, late, err := rootfs.Mounts(d.spec.Mounts, d.root, d.facts)
-	if err != nil {
-		return err
+	if !d.config.NoNewKeyring {
+		d.add(step.Keyring{Name: "_ses." + d.config.ID, First: true})
 	}
-	d.add(early...)
+	d.add(d.tree.Early...)
 	d.add(d.config.Rootfs.Step(d.root))
-	d.add(late...)
-	dev, err := rootfs.Devices(d.spec, d.root)
+	d.add(d.tree.Late...)
+	dev, err := d.set.Devices(d.spec, d.root)
 	if err != nil {
 		return err
 	}
@@ -196,13 +188,18 @@ func (d *decision) rootAndMounts() error {
 		d.add(step.MakeDir{Root: d.root, Path: d.spec.Process.Cwd, Mode: 0o755})
 	}
 	if d.spec.Process.Terminal {
-		t := terminal{step.Terminal{Root: d.root, UID: d.spec.Process.User.UID, Console: true}, at("parent's socket", &d.files.terminal)}
-		if s := d.spec.Process.ConsoleSize; s != nil {
-			t.Rows, t.Columns = uint16(s.Height), uint16(s.Width)
-		}
-		d.add(t)
+		d.add(d.terminal(step.Terminal{Root: d.root, Console: true}))
 	}
 	return nil
+}
+
+func (d *decision) terminal(t step.Terminal) terminal {
+	p := d.spec.Process
+	t.UID = p.User.UID
+	if s := p.ConsoleSize; s != nil {
+		t.Rows, t.Columns = uint16(s.Height), uint16(s.Width)
+	}
+	return terminal{t, at("parent's socket", &d.files.terminal)}
 }
 
 // kernelFiles: written through the host's /proc, which is not read-only, in
@@ -215,92 +212,119 @@ func (d *decision) kernelFiles() error {
 		d.add(step.Domainname{Name: d.spec.Domainname})
 	}
 	for _, k := range sorted(d.spec.Linux.Sysctl) {
-		d.add(step.WriteFile{Path: "/proc/sys/" + strings.ReplaceAll(k, ".", "/"), Value: d.spec.Linux.Sysctl[k]})
+		d.add(step.WriteFile{Path: sysctlPath(k), Value: d.spec.Linux.Sysctl[k]})
 	}
-	if adj := d.spec.Process.OOMScoreAdj; adj != nil {
-		d.add(step.WriteFile{Path: "/proc/self/oom_score_adj", Value: fmt.Sprint(*adj)})
+	if l := d.config.Labels; l.Exec != "" {
+		d.add(step.ExecLabel{File: l.ExecFile, Value: l.Exec})
 	}
-	d.add(rootfs.Protect(d.spec.Linux.MaskedPaths, d.spec.Linux.ReadonlyPaths, d.root, d.facts)...)
+	if len(d.tree.CopyUp) > 0 || d.config.Mounted != nil {
+		d.copyUp = d.tree.CopyUp
+		d.meet(true, "the root is filled", (*launch).mounted)
+	}
+	d.add(rootfs.Protect(d.spec, d.root, d.facts)...)
+	d.add(d.tree.After...)
 	if d.spec.Root != nil && d.spec.Root.Readonly {
 		d.add(step.SetAttr{Mount: d.root, Attr: step.MountAttr{Set: unix.MOUNT_ATTR_RDONLY}, Why: "the root is read-only from here on"})
 	}
 	return nil
 }
 
+// sysctlPath: a name with slashes keeps its dots (sysctl.d(5)).
+func sysctlPath(name string) string {
+	if !strings.Contains(name, "/") {
+		name = strings.ReplaceAll(name, ".", "/")
+	}
+	return "/proc/sys/" + name
+}
+
 func (d *decision) enter() error {
-	d.add(step.PivotRoot{Root: d.root})
+	_, own := namespace(d.spec, specs.MountNamespace)
+	switch {
+	case !own:
+		d.add(step.Chroot{Root: d.root})
+	case d.config.NoPivot:
+		d.add(step.MoveRoot{Root: d.root, Path: d.config.Rootfs.Dir()})
+	default:
+		d.add(step.PivotRoot{Root: d.root})
+	}
+	if p := d.spec.Linux.RootfsPropagation; p != "" {
+		flags := rootfs.Propagation(p)
+		if flags == 0 {
+			return fmt.Errorf("rootfsPropagation=%s is not supported", p)
+		}
+		if own && flags&unix.MS_PRIVATE == 0 {
+			d.add(step.Propagation{Flags: flags})
+		}
+	}
 	return nil
 }
 
-// limitsAndWait: the parent's share is awaited as late as possible; then every
-// descriptor of the host is closed, before a path of the container is followed.
-func (d *decision) limitsAndWait(waiting bool) error {
-	limits, err := rlimits(d.spec.Process.Rlimits)
-	if err != nil {
-		return err
+// parentsShare is awaited as late as possible: both work side by side till then.
+func (d *decision) parentsShare() error {
+	c := &d.config
+	if c.Network != nil || c.Cloned != nil || c.filtered() {
+		d.meet(false, "the parent's share", (*launch).began)
 	}
-	d.add(limits...)
-	if d.config.Network != nil || d.config.Cloned != nil || d.config.filtered() {
-		d.add(await{at("pipe", &d.files.sync), at("parent's end", &d.files.syncPeer), "the network and the device filter"})
+	return nil
+}
+
+// closeAll closes every descriptor of the host before a path of the container is
+// followed.
+func (d *decision) closeAll(waiting bool) error {
+	keep := []step.Kept{{FD: step.From(child.ErrFD), As: child.ErrFD}}
+	closing := closeFrom{step.CloseFrom{First: firstFD + d.config.PreserveFDs}, nil}
+	if waiting {
+		closing.late = append(closing.late, lateKept{at("state directory", &d.files.state), &step.Result{Name: "state"}})
 	}
-	closing := step.CloseFrom{First: firstFD, Err: child.ErrFD}
-	if !waiting {
-		d.add(closing)
+	if d.config.Notify != nil && d.config.Seccomp != nil && d.config.Seccomp.Notify {
+		if d.files.sync.arg == nil { // nothing was awaited yet: the write end goes here
+			at("pipe", &d.files.sync)
+		}
+		d.sync = &step.Result{Name: "pipe"}
+		closing.late = append(closing.late, lateKept{d.files.sync.arg, d.sync})
+	}
+	closing.Keep = keep
+	d.add(closing)
+	return nil
+}
+
+// program ends the plan. A container that waits has to know before that its
+// program can be executed, and nothing but the FIFO is touched between.
+func (d *decision) program(waiting bool) error {
+	p := d.spec.Process
+	if d.config.Init {
+		d.add(step.Reaper{Terminal: p.Terminal})
+	}
+	path := searchPath(p)
+	if waiting {
+		state := d.stateResult()
+		d.add(step.Signals{}, step.AwaitStart{Ready: step.From(child.ErrFD), Dir: step.From(state), Name: startFIFO, Err: child.ErrFD})
+		d.add(step.Exec{File: d.config.File, Args: p.Args, Env: p.Env, Path: path})
 		return nil
 	}
-	dir := &step.Result{Name: "state"}
-	closing.Dir = dir
-	d.add(closeFrom{closing, at("state directory", &d.files.state)})
-	d.add(step.AwaitStart{Ready: step.From(child.ErrFD), Dir: step.From(dir), Name: startFIFO, Err: child.ErrFD})
+	d.add(step.Signals{}, step.Exec{File: d.config.File, Args: p.Args, Env: p.Env, Path: path})
 	return nil
 }
 
-// identity: from here on the process has less and less rights, in the order in
-// which each right is still needed for the next.
-func (d *decision) identity() error {
-	p := d.spec.Process
-	c, err := capabilities(p.Capabilities)
-	if err != nil {
-		return err
+// stateResult is where closeAll put the state directory.
+func (d *decision) stateResult() *step.Result {
+	for _, s := range d.child.Steps {
+		if c, ok := s.(closeFrom); ok {
+			return c.late[0].as
+		}
 	}
-	d.add(identitySteps(p, c)...)
 	return nil
 }
 
-func identitySteps(p *specs.Process, c *capSets) []step.Step {
-	out := []step.Step{step.Chdir{Path: p.Cwd}}
-	if c != nil && c.drop != 0 {
-		out = append(out, step.DropBounding{Drop: c.drop})
-	}
-	out = append(out, step.Credentials{UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids,
-		KeepCaps: c != nil && p.User.UID != 0 && c.Permitted != 0})
-	if c != nil {
-		out = append(out, c.Capabilities)
-	}
-	if p.NoNewPrivileges {
-		out = append(out, step.NoNewPrivs{})
-	}
-	mask := uint32(0o022)
-	if p.User.Umask != nil {
-		mask = *p.User.Umask
-	}
-	return append(out, step.Umask{Mask: mask})
-}
+const maxSearch = 1000 // directories of a PATH; each costs the plan two calls
 
-func (d *decision) program() error {
-	if d.config.Init {
-		d.add(step.Reaper{Terminal: d.spec.Process.Terminal})
-	}
-	d.add(programSteps(d.spec.Process)...)
-	return nil
-}
-
-func programSteps(p *specs.Process) []step.Step {
+func searchPath(p *specs.Process) []string {
 	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	for _, e := range p.Env {
 		if v, ok := strings.CutPrefix(e, "PATH="); ok {
 			path = v
 		}
 	}
-	return []step.Step{step.Signals{}, step.Exec{Args: p.Args, Env: p.Env, Path: strings.Split(path, ":")}}
+	list := strings.Split(path, ":")
+	return list[:min(len(list), maxSearch)]
 }

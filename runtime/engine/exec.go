@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -10,84 +9,131 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/berth-run/berth/runtime/child"
+	"github.com/berth-run/berth/runtime/seccomp"
 	"github.com/berth-run/berth/runtime/step"
 )
 
 // ExecConfig is one more process for a running container.
 type ExecConfig struct {
-	Pid     int // of the container's first process
+	ID      string   // of the container: its processes share a keyring of that name
+	Pid     int      // of the container's first process
+	Target  *os.File // pidfd of that process, the caller's to close; nil: Pid is believed
 	Process *specs.Process
-	Cgroup  *os.File // the container's cgroup directory; nil: the caller's cgroup
+	Linux   *specs.Linux // personality and memory policy of the container; may be nil
+	Cgroup  *os.File     // the container's cgroup directory; nil: the caller's cgroup
 
 	Stdin, Stdout, Stderr *os.File // as in Config
+
+	File         string // the program, if it is not Process.Args[0]
+	Seccomp      *seccomp.Filter
+	Notify       func(pid int, listener *os.File) error
+	NoNewKeyring bool
+	PreserveFDs  int
+	NoSetgroups  bool
+	Labels       Labels
 }
 
 // DecideExec lays down the steps of a process that joins a container: the same
 // interpreter, another plan, which begins with setns where the first began with
 // clone3's flags.
 func DecideExec(c ExecConfig) (*Plan, error) {
-	spec := &specs.Spec{Process: c.Process, Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}}}}
-	cfg := Config{Spec: spec, Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr}
+	linux := &specs.Linux{}
+	if c.Linux != nil {
+		linux = &specs.Linux{Personality: c.Linux.Personality, MemoryPolicy: c.Linux.MemoryPolicy}
+	}
+	spec := &specs.Spec{Process: c.Process, Linux: linux}
+	cfg := Config{ID: c.ID, Spec: spec, Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, File: c.File, Seccomp: c.Seccomp, Notify: c.Notify,
+		NoNewKeyring: c.NoNewKeyring, PreserveFDs: c.PreserveFDs, NoSetgroups: c.NoSetgroups, Labels: c.Labels}
 	if err := check(&cfg); err != nil {
 		return nil, err
 	}
-	d := &decision{Plan: &Plan{config: cfg, child: &step.Plan{}}, spec: spec}
+	d := &decision{Plan: &Plan{config: cfg, child: &step.Plan{}, lowFD: max(lowFD, firstFD+c.PreserveFDs+8)}, spec: spec, facts: newHost(&cfg)}
+	for _, part := range []func() error{
+		d.leaveParent, func() error { return d.joinAll(c) }, d.limits, d.finalAffinity,
+		func() error { return d.closeAll(false) }, d.identity, func() error { return d.program(false) },
+	} {
+		if err := part(); err != nil {
+			return nil, err
+		}
+	}
+	d.target, d.execCgroup = c.Target, c.Cgroup
+	return d.Plan, nil
+}
+
+// joinAll: what goes by the host's paths comes first.
+func (d *decision) joinAll(c ExecConfig) error {
 	// Undumpable: what runs in the container must not look into a process that
-	// still holds the caller's files.
-	if err := d.leaveParent(); err != nil {
-		return nil, err
-	}
+	// still holds the caller's files. (One that has CAP_SYS_PTRACE over it may.)
 	d.add(step.Undumpable{})
-	flags, err := different(c.Pid)
-	if err != nil {
-		return nil, err
-	}
 	if adj := c.Process.OOMScoreAdj; adj != nil {
 		d.add(step.WriteFile{Path: "/proc/self/oom_score_adj", Value: fmt.Sprint(*adj)})
 	}
-	if flags&unix.CLONE_NEWPID != 0 {
-		d.pidNS = "/proc/" + strconv.Itoa(c.Pid) + "/ns/pid"
+	if a := c.Process.ExecCPUAffinity; a != nil {
+		s, err := affinity(a.Initial)
+		if err != nil {
+			return err
+		}
+		d.add(s...)
 	}
-	if flags &^= unix.CLONE_NEWPID; flags != 0 {
+	if c.Labels.Exec != "" {
+		d.add(step.ExecLabel{File: c.Labels.ExecFile, Value: c.Labels.Exec})
+	}
+	if !c.NoNewKeyring {
+		d.add(step.Keyring{Name: "_ses." + c.ID})
+	}
+	flags, err := different(c.Pid)
+	if err != nil {
+		return err
+	}
+	user := flags&unix.CLONE_NEWUSER != 0
+	if flags&unix.CLONE_NEWPID != 0 && !user {
+		d.pidNS = "/proc/" + strconv.Itoa(c.Pid) + "/ns/pid"
+		flags &^= unix.CLONE_NEWPID
+	}
+	if flags != 0 {
 		d.files.ns = []file{{flag: flags}}
 		d.add(setNS{at("pidfd", &d.files.ns[0]), flags, "process " + strconv.Itoa(c.Pid)})
 	}
+	if user {
+		d.hands = true // only a child is in the pid namespace
+		d.add(step.Handover{}, step.Credentials{GroupsStay: true}, step.Undumpable{})
+	}
 	if c.Process.Terminal {
-		t := terminal{step.Terminal{UID: c.Process.User.UID}, at("parent's socket", &d.files.terminal)}
-		if s := c.Process.ConsoleSize; s != nil {
-			t.Rows, t.Columns = uint16(s.Height), uint16(s.Width)
-		}
-		d.add(t)
+		d.add(d.terminal(step.Terminal{}))
 	}
-	limits, err := rlimits(c.Process.Rlimits)
-	if err != nil {
-		return nil, err
+	return nil
+}
+
+func (d *decision) finalAffinity() error {
+	a := d.spec.Process.ExecCPUAffinity
+	if a == nil {
+		return nil
 	}
-	d.add(limits...)
-	d.add(step.CloseFrom{First: firstFD, Err: child.ErrFD})
-	if err := d.identity(); err != nil {
-		return nil, err
-	}
-	d.add(programSteps(c.Process)...)
-	return d.Plan, nil
+	s, err := affinity(a.Final)
+	d.add(s...)
+	return err
 }
 
 // Exec starts a process in a running container and returns when its program
 // has been executed.
 func Exec(ctx context.Context, c ExecConfig) (*Process, error) {
+	if c.Target == nil {
+		pidfd, err := unix.PidfdOpen(c.Pid, 0)
+		if err != nil {
+			return nil, fmt.Errorf("process %d of the container: %w", c.Pid, err)
+		}
+		c.Target = os.NewFile(uintptr(pidfd), "pidfd")
+		defer c.Target.Close()
+	}
 	p, err := DecideExec(c)
 	if err != nil {
 		return nil, err
 	}
-	pidfd, err := unix.PidfdOpen(c.Pid, 0)
-	if err != nil {
+	// The namespaces were looked at by number: was it this process until now?
+	if err := unix.PidfdSendSignal(int(c.Target.Fd()), 0, nil, 0); err != nil {
 		return nil, fmt.Errorf("process %d of the container: %w", c.Pid, err)
 	}
-	target := os.NewFile(uintptr(pidfd), "pidfd")
-	defer target.Close()
-	p.target, p.execCgroup = target, c.Cgroup
-	return p.start(ctx, func(*launch) error { return nil })
+	return p.Start(ctx)
 }
 
 // namespaceFiles are the names below /proc/PID/ns.
@@ -110,9 +156,6 @@ func different(pid int) (flags uint64, err error) {
 		if own.Ino != its.Ino || own.Dev != its.Dev {
 			flags |= n.flag
 		}
-	}
-	if flags&unix.CLONE_NEWNS == 0 {
-		return 0, errors.New("the process is not in a container: it shares the caller's mount namespace")
 	}
 	return flags, nil
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -33,9 +34,12 @@ func (s setNS) Calls() []step.Call { return s.step().Calls() }
 type await struct {
 	fd, peer *step.Arg
 	what     string
+	again    bool
 }
 
-func (s await) step() step.Await   { return step.Await{FD: *s.fd, Peer: *s.peer, For: s.what} }
+func (s await) step() step.Await {
+	return step.Await{FD: *s.fd, Peer: *s.peer, For: s.what, Again: s.again}
+}
 func (s await) String() string     { return s.step().String() }
 func (s await) Calls() []step.Call { return s.step().Calls() }
 
@@ -52,26 +56,38 @@ func (s terminal) Calls() []step.Call { return s.step().Calls() }
 
 type closeFrom struct {
 	step.CloseFrom
-	dir *step.Arg
+	late []lateKept
+}
+
+type lateKept struct {
+	fd *step.Arg
+	as *step.Result
 }
 
 func (s closeFrom) step() step.CloseFrom {
-	s.CloseFrom.DirFD = *s.dir
-	return s.CloseFrom
+	c := step.CloseFrom{First: s.First, Keep: slices.Clone(s.Keep)}
+	for _, k := range s.late {
+		c.Keep = append(c.Keep, step.Kept{FD: *k.fd, As: k.as})
+	}
+	return c
 }
+func (s closeFrom) String() string     { return s.step().String() }
 func (s closeFrom) Calls() []step.Call { return s.step().Calls() }
 
-// opened collects descriptors for the child; all are above lowFD.
-type opened struct{ fds []int }
+// opened collects descriptors for the child; all are from low on.
+type opened struct {
+	fds []int
+	low int
+}
 
 // give puts a descriptor's number into the plan. The descriptor stays the
-// caller's; one below lowFD is duplicated.
+// caller's; one below low is duplicated.
 func (o *opened) give(f *file, fd int) error {
 	if f.arg == nil {
 		return nil
 	}
-	if fd < lowFD {
-		n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, lowFD)
+	if fd < o.low {
+		n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, o.low)
 		if err != nil {
 			return os.NewSyscallError("fcntl F_DUPFD", err)
 		}

@@ -19,10 +19,16 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// facts stand in for a host, so that plans are the same everywhere.
-type facts map[string]byte
+// fixed stands in for a host, so that plans are the same everywhere.
+type fixed map[string]byte
 
-func (f facts) Kind(path string) byte { return f[path] }
+func (f fixed) Kind(path string) byte { return f[path] }
+func (f fixed) Inside(path string) (string, uint32, bool) {
+	return path, 0, false
+}
+func (f fixed) LastCap() int     { return 40 }
+func (f fixed) Privileged() bool { return true }
+func (f fixed) Cgroups() string  { return "/sys/fs/cgroup" }
 
 func plan(t *testing.T, s *specs.Spec, waiting bool) *Plan {
 	t.Helper()
@@ -30,7 +36,7 @@ func plan(t *testing.T, s *specs.Spec, waiting bool) *Plan {
 	p, err := decide(Config{
 		ID: "golden", Spec: s, Network: func(int) error { return nil },
 		Rootfs: rootfs.Overlay{Base: "/var/lib/berth", Lower: []string{"layers/aa", "layers/bb"}, Upper: "containers/c/upper", Work: "containers/c/work"},
-	}, facts{"/proc/kcore": 'f', "/proc/acpi": 'd', "/proc/sys": 'd', "/srv": 'd', "/srv/file": 'f'}, waiting)
+	}, fixed{"/sys": 'd', "/proc/kcore": 'f', "/proc/acpi": 'd', "/proc/sys": 'd', "/srv": 'd', "/srv/file": 'f'}, waiting)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,24 +128,36 @@ func TestOrder(t *testing.T) {
 // typeName is the name of a step's type; a step that waits for a descriptor's
 // number goes by the name of what it will be.
 func typeName(s step.Step) string {
+	if _, ok := s.(closeFrom); ok {
+		return "CloseFrom"
+	}
 	return strings.TrimPrefix(fmt.Sprintf("%T", s), "step.")
 }
 
 func TestBadSpecs(t *testing.T) {
 	for name, spoil := range map[string]func(*specs.Spec){
-		"no command":       func(s *specs.Spec) { s.Process.Args = nil },
-		"relative cwd":     func(s *specs.Spec) { s.Process.Cwd = "x" },
-		"NUL byte":         func(s *specs.Spec) { s.Process.Env = []string{"A=\x00"} },
-		"capability":       func(s *specs.Spec) { s.Process.Capabilities.Bounding = []string{"CAP_NOPE"} },
-		"rlimit":           func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOPE"}} },
-		"no mount ns":      func(s *specs.Spec) { s.Linux.Namespaces = nil },
-		"missing source":   func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/x", Type: "bind", Source: "/no/such"}} },
-		"relative target":  func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "x", Type: "tmpfs"}} },
+		"no command":     func(s *specs.Spec) { s.Process.Args = nil },
+		"relative cwd":   func(s *specs.Spec) { s.Process.Cwd = "x" },
+		"NUL byte":       func(s *specs.Spec) { s.Process.Env = []string{"A=\x00"} },
+		"rlimit":         func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOPE"}} },
+		"no mount ns":    func(s *specs.Spec) { s.Linux.Namespaces = nil },
+		"missing source": func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/x", Type: "bind", Source: "/no/such"}} },
+		"time offsets":   func(s *specs.Spec) { s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {}} },
+		"ids unmapped": func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+		},
+		"twice":         func(s *specs.Spec) { s.Linux.Namespaces = append(s.Linux.Namespaces, s.Linux.Namespaces[0]) },
+		"memory policy": func(s *specs.Spec) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: "INTERLEAVE"} },
+		"personality":   func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{Domain: "SOLARIS"} },
+		"io priority": func(s *specs.Spec) {
+			s.Process.IOPriority = &specs.LinuxIOPriority{Class: "IOPRIO_CLASS_BE", Priority: 9}
+		},
+		"scheduler":        func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: "SCHED_OTHER", Deadline: 1} },
 		"mount of nothing": func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/x"}} },
 	} {
 		s := testSpec("true")
 		spoil(s)
-		if _, err := decide(Config{Spec: s, Rootfs: rootfs.Dir{Path: "/r"}}, facts{}, false); err == nil {
+		if _, err := decide(Config{Spec: s, Rootfs: rootfs.Bundle{Path: "/r"}}, fixed{}, false); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}

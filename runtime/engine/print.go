@@ -3,6 +3,8 @@ package engine
 import (
 	"fmt"
 	"io"
+
+	"github.com/berth-run/berth/cgroups"
 )
 
 // Print writes the plan in the words of the kernel: shell commands for the
@@ -12,25 +14,28 @@ func (p *Plan) Print(w io.Writer) {
 		fmt.Fprintln(w, "# on the host: the cgroup")
 		p.config.Cgroup.Print(w)
 		for _, d := range p.config.Devices {
-			verb := "deny"
-			if d.Allow {
-				verb = "allow"
-			}
-			kind := d.Type
-			if kind == "" {
-				kind = "a"
-			}
-			fmt.Fprintf(w, "# device filter: %s %s %s:%s %s\n", verb, kind, number(d.Major), number(d.Minor), d.Access)
+			fmt.Fprintln(w, "# device filter: "+deviceRule(d))
 		}
 		fmt.Fprintln(w)
+	}
+	for _, t := range p.takes {
+		fmt.Fprintf(w, "# by the caller, who may: %s for %s\n", t.Path, t.Target)
 	}
 	fmt.Fprintln(w, "# the process, which begins in that cgroup")
 	p.child.Print(w)
 }
 
-func number(n *int64) string {
-	if n == nil {
-		return "*"
+// deviceRule prints a rule as cgroup v1 had them: allow c 1:3 rwm.
+func deviceRule(d cgroups.DeviceRule) string {
+	verb := "deny"
+	if d.Allow {
+		verb = "allow"
 	}
-	return fmt.Sprint(*n)
+	number := func(n int64) string {
+		if n < 0 {
+			return "*"
+		}
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%s %c %s:%s %s", verb, d.Type, number(d.Major), number(d.Minor), d.Access)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -91,7 +92,7 @@ func output(t *testing.T, c Config) (string, Exit, error) {
 
 func TestContainerRuns(t *testing.T) {
 	dir := busybox(t)
-	out, exit, err := output(t, Config{ID: "t", Rootfs: rootfs.Dir{Path: dir},
+	out, exit, err := output(t, Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir},
 		Spec: testSpec("sh", "-c", "echo $$; cat /proc/sys/kernel/hostname; ls /proc/self/fd; readlink /proc/self/exe; exit 3")})
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +116,7 @@ func TestErrorsHaveTheirCause(t *testing.T) {
 		{"/bin/plain", ErrNotExecutable, "permission denied"}, {"/bin/noexec", ErrNotExecutable, "exec format"},
 		{"/bin/script", ErrNotFound, "interpreter"}, {"/etc", ErrNotExecutable, "permission denied"},
 	} {
-		_, _, err := output(t, Config{ID: "t", Rootfs: rootfs.Dir{Path: dir}, Spec: testSpec(c.arg)})
+		_, _, err := output(t, Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Spec: testSpec(c.arg)})
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", c.arg, err)
 		}
@@ -127,7 +128,7 @@ func TestBinaryCannotBeReached(t *testing.T) {
 	dir := busybox(t)
 	os.WriteFile(dir+"/bin/self", []byte("#!/proc/self/exe\n"), 0o755)
 	for _, arg := range []string{"/proc/self/exe", "/bin/self"} {
-		out, exit, err := output(t, Config{ID: "t", Rootfs: rootfs.Dir{Path: dir}, Spec: testSpec(arg)})
+		out, exit, err := output(t, Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Spec: testSpec(arg)})
 		if err == nil {
 			t.Errorf("%s ran: exit %d, %q", arg, exit.Code, out)
 		}
@@ -140,7 +141,7 @@ func TestWorkingDirectoryStaysInside(t *testing.T) {
 	for _, cwd := range []string{"/proc/self/fd/7", "/proc/self/fd/16", "/proc/self/fd/17/../.."} {
 		s := testSpec("sh", "-c", "cat etc/passwd")
 		s.Process.Cwd = cwd
-		out, _, err := output(t, Config{ID: "t", Rootfs: rootfs.Dir{Path: dir}, Spec: s})
+		out, _, err := output(t, Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Spec: s})
 		if strings.Contains(out, "root:") {
 			t.Errorf("%s shows the host: %q %v", cwd, out, err)
 		}
@@ -149,12 +150,12 @@ func TestWorkingDirectoryStaysInside(t *testing.T) {
 
 func TestInitReapsAndPassesOn(t *testing.T) {
 	dir := busybox(t)
-	out, exit, err := output(t, Config{ID: "t", Rootfs: rootfs.Dir{Path: dir}, Init: true,
+	out, exit, err := output(t, Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Init: true,
 		Spec: testSpec("sh", "-c", "trap 'echo got; exit 9' TERM; (sleep 0.01 &); echo $$; sleep 0.1; kill -TERM 1; while :; do sleep 0.05; done")})
 	if err != nil || exit.Code != 9 || out != "2\ngot\n" {
 		t.Errorf("exit %d, output %q, %v", exit.Code, out, err)
 	}
-	_, _, err = output(t, Config{ID: "t", Rootfs: rootfs.Dir{Path: dir}, Init: true, Spec: testSpec("nope")})
+	_, _, err = output(t, Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Init: true, Spec: testSpec("nope")})
 	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
@@ -164,7 +165,7 @@ func TestTerminal(t *testing.T) {
 	dir := busybox(t)
 	s := testSpec("sh", "-c", "test -t 0 && test -t 2 && echo tty; test -c /dev/console && echo console; read x; echo got $x")
 	s.Process.Terminal, s.Process.ConsoleSize = true, &specs.Box{Height: 33, Width: 77}
-	plan, err := Decide(Config{ID: "t", Rootfs: rootfs.Dir{Path: dir}, Spec: s})
+	plan, err := Decide(Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Spec: s})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +196,7 @@ func TestCreateWaitsForStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	c, err := Create(context.Background(), Config{ID: "t", Rootfs: rootfs.Dir{Path: dir}, Spec: testSpec("echo", "started"), Stdout: w}, t.TempDir())
+	c, err := Create(context.Background(), Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Spec: testSpec("echo", "started"), Stdout: w}, t.TempDir())
 	w.Close()
 	if err != nil {
 		t.Fatal(err)
@@ -207,19 +208,47 @@ func TestCreateWaitsForStart(t *testing.T) {
 	if exit, err := c.Wait(); err != nil || exit.Code != 0 || string(b) != "started\n" {
 		t.Errorf("%v %v %q", exit, err, b)
 	}
-	c, err = Create(context.Background(), Config{ID: "t", Rootfs: rootfs.Dir{Path: dir}, Spec: testSpec("nope")}, t.TempDir())
+	c, err = Create(context.Background(), Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Spec: testSpec("nope")}, t.TempDir())
+	if !errors.Is(err, ErrNotFound) { // create finds out, not start
+		t.Errorf("got %v, %v", c, err)
+	}
+}
+
+// What create looked at may be another file at start.
+func TestStartTellsWhyTheProgramCannotBeExecuted(t *testing.T) {
+	dir := busybox(t)
+	if err := os.WriteFile(dir+"/bin/bad", []byte("\x00not a program"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Create(context.Background(), Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Spec: testSpec("bad")}, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Start(); !errors.Is(err, ErrNotFound) {
+	if err := c.Start(); !errors.Is(err, ErrNotExecutable) {
 		t.Errorf("got %v", err)
 	}
 	c.Wait()
 }
 
+// An entry point cannot lead out by a descriptor of the runtime (CVE-2024-21626).
+func TestNoDescriptorOfTheHostAtExec(t *testing.T) {
+	dir := busybox(t)
+	for fd := 3; fd < 20; fd++ {
+		arg := fmt.Sprintf("/proc/self/fd/%d/../../../../../../../bin/busybox", fd)
+		c, err := Create(context.Background(), Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Spec: testSpec(arg)}, t.TempDir())
+		if err != nil {
+			continue // not there when create looked
+		}
+		if err := c.Start(); err == nil {
+			t.Errorf("%s was executed", arg)
+		}
+		c.Wait()
+	}
+}
+
 func TestExecJoins(t *testing.T) {
 	dir := busybox(t)
-	plan, err := Decide(Config{ID: "t", Rootfs: rootfs.Dir{Path: dir}, Spec: testSpec("sleep", "100")})
+	plan, err := Decide(Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Spec: testSpec("sleep", "100")})
 	if err != nil {
 		t.Fatal(err)
 	}

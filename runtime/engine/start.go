@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/runtime/child"
 )
 
@@ -43,17 +45,29 @@ func (p *Process) Wait() (Exit, error) {
 	}
 }
 
+// Kill ends the process.
+func (p *Process) Kill() error { return unix.PidfdSendSignal(int(p.Pidfd.Fd()), unix.SIGKILL, nil, 0) }
+
+// Err is nil for a process that ended well, else it says how it ended, in the
+// words of os/exec.
+func (e Exit) Err() error {
+	switch {
+	case e.Signaled:
+		return fmt.Errorf("signal: %s", unix.Signal(e.Code-128))
+	case e.Code != 0:
+		return fmt.Errorf("exit status %d", e.Code)
+	}
+	return nil
+}
+
 // Start makes the container and returns when its program has been executed. On
 // an error nothing of it runs any more; the cgroup, if one was applied, is left
 // for the caller to remove, who has it in the Config.
-func (p *Plan) Start(ctx context.Context) (*Process, error) { return p.start(ctx, p.began) }
-
-// start clones the process and calls meanwhile while it replays its plan.
-func (p *Plan) start(ctx context.Context, meanwhile func(*launch) error) (*Process, error) {
+func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l := &launch{plan: p}
+	l := &launch{plan: p, open: opened{low: p.lowFD}}
 	defer l.close()
 	if err := l.prepare(); err != nil {
 		return nil, err
@@ -61,9 +75,13 @@ func (p *Plan) start(ctx context.Context, meanwhile func(*launch) error) (*Proce
 	if err := l.clone(); err != nil {
 		return nil, err
 	}
-	err := meanwhile(l)
+	stop := context.AfterFunc(ctx, func() { unix.PidfdSendSignal(l.signal, unix.SIGKILL, nil, 0) })
+	err := l.phases()
 	if err == nil {
 		err = l.finish()
+	}
+	if !stop() && err == nil {
+		err = ctx.Err()
 	}
 	if p.config.Trace != nil {
 		l.trace(err)
@@ -74,32 +92,87 @@ func (p *Plan) start(ctx context.Context, meanwhile func(*launch) error) (*Proce
 	return &Process{Pid: l.child.Pid, Pidfd: l.pidfd, Console: l.console}, nil
 }
 
-// began is the parent's share while the child builds its root.
-func (p *Plan) began(l *launch) error {
-	if l.goOn < 0 {
-		return nil
-	}
-	if p.config.Cloned != nil {
-		if err := p.config.Cloned(l.child.Pid); err != nil {
+// phases does the parent's share while the child builds its root.
+func (l *launch) phases() error {
+	for _, p := range l.plan.phases {
+		if p.tell {
+			reached, err := l.child.Reached()
+			if err != nil || !reached {
+				return err // finish has the child's own
+			}
+		}
+		if err := p.act(l); err != nil {
 			return err
 		}
-	}
-	if p.config.filtered() {
-		// Compiling it takes the kernel a third of a millisecond: time enough for the child.
-		if err := filterDevices(l.cgroup, p.config.Devices); err != nil {
-			return err
+		// If the child has failed by now nobody reads; its own error is told then.
+		if _, err := unix.Write(l.goOn, []byte{1}); err != nil && err != unix.EPIPE {
+			return fmt.Errorf("let the container go on: %w", err)
 		}
-	}
-	if p.config.Network != nil {
-		if err := p.config.Network(l.child.Pid); err != nil {
-			return err
-		}
-	}
-	// If the child has failed by now nobody reads; its own error is told then.
-	if _, err := unix.Write(l.goOn, []byte{1}); err != nil && err != unix.EPIPE {
-		return fmt.Errorf("let the container go on: %w", err)
 	}
 	return nil
+}
+
+// began is the parent's share that needs the process and nothing of its root.
+func (l *launch) began() error {
+	c := &l.plan.config
+	if c.Cloned != nil {
+		if err := c.Cloned(l.child.Pid); err != nil {
+			return err
+		}
+	}
+	if c.filtered() && l.cgroup != nil {
+		// Compiling it takes the kernel a third of a millisecond: time enough for the child.
+		if err := cgroups.DeviceFilter(l.cgroup, c.Devices); err != nil {
+			return err
+		}
+	}
+	if c.Network != nil {
+		return c.Network(l.child.Pid)
+	}
+	return nil
+}
+
+// mapped gives a new user namespace its ids, and the process what needs rights
+// outside of it.
+func (l *launch) mapped() error {
+	c := &l.plan.config
+	if adj := c.Spec.Process.OOMScoreAdj; adj != nil {
+		f := fmt.Sprintf("/proc/%d/oom_score_adj", l.child.Pid)
+		if err := os.WriteFile(f, []byte(strconv.Itoa(*adj)), 0); err != nil {
+			return fmt.Errorf("set oom_score_adj: %w", err)
+		}
+	}
+	if c.Map != nil {
+		return c.Map(l.child.Pid, c.Spec.Linux)
+	}
+	return writeMappings(l.child.Pid, c.Spec.Linux.UIDMappings, c.Spec.Linux.GIDMappings)
+}
+
+// mounted is called with the root filled and not yet entered.
+func (l *launch) mounted() error {
+	for _, dir := range l.plan.copyUp {
+		if err := copyUp(l.child.Pid, l.plan.config.Rootfs.Dir(), dir); err != nil {
+			return fmt.Errorf("copy %s of the root into its tmpfs: %w", dir, err)
+		}
+	}
+	if l.plan.config.Mounted != nil {
+		return l.plan.config.Mounted(l.child.Pid)
+	}
+	return nil
+}
+
+// notify fetches the descriptor of notifications (pidfd_getfd(2), Linux 5.6):
+// sending it would be a call that the filter sees.
+func (l *launch) notify() error {
+	n, ok := l.child.Result(l.plan.listener)
+	if !ok || n < 0 {
+		return errors.New("the seccomp filter gave no descriptor for notifications")
+	}
+	fd, err := unix.PidfdGetfd(int(l.pidfd.Fd()), int(n), 0)
+	if err != nil {
+		return fmt.Errorf("take the descriptor of seccomp notifications: pidfd_getfd: %w", err)
+	}
+	return l.plan.config.Notify(l.child.Pid, os.NewFile(uintptr(fd), "seccomp notify"))
 }
 
 // launch is one execution of a plan.
@@ -112,6 +185,9 @@ type launch struct {
 	socket  int // our end of the terminal's socket, -1: none
 	child   *child.Process
 	pidfd   *os.File
+	signal  int        // number of the pidfd
+	holder  *holder    // first process of a cgroup that needs one, nil: none
+	maps    []*os.File // user namespaces of id-mapped mounts
 	console *os.File
 }
 
@@ -153,6 +229,9 @@ func (l *launch) prepare() error {
 	if err := l.channels(); err != nil {
 		return err
 	}
+	if err := l.takeTrees(); err != nil {
+		return err
+	}
 	return l.enterCgroup()
 }
 
@@ -165,7 +244,9 @@ func (l *launch) channels() error {
 			return fmt.Errorf("pipe to the child: %w", err)
 		}
 		l.open.fds, l.goOn = append(l.open.fds, p[0]), p[1]
-		f.syncPeer.arg.Value = uint64(p[1])
+		if f.syncPeer.arg != nil {
+			f.syncPeer.arg.Value = uint64(p[1])
+		}
 		if err := l.open.give(&f.sync, p[0]); err != nil {
 			return err
 		}
@@ -190,8 +271,18 @@ func (l *launch) enterCgroup() (err error) {
 	if c.Cgroup == nil {
 		return nil
 	}
-	l.cgroup, err = c.Cgroup.Apply()
+	l.cgroup, err = c.Cgroup.Apply(l.hold)
 	return err
+}
+
+// hold gives a process for a cgroup that cannot be made without.
+func (l *launch) hold() (pid int, err error) {
+	if l.holder == nil {
+		if l.holder, err = newHolder(0); err != nil {
+			return 0, err
+		}
+	}
+	return l.holder.p.Pid, nil
 }
 
 // reopen duplicates a descriptor: every launch closes its own.
@@ -201,13 +292,26 @@ func reopen(f *os.File) (*os.File, error) {
 }
 
 func (l *launch) clone() (err error) {
-	l.child, err = child.Start(l.plan.child, child.Options{Cgroup: l.cgroup, PidNS: l.pidNS, Trace: l.plan.config.Trace != nil})
+	l.child, err = child.Start(l.plan.child, child.Options{Cgroup: l.cgroup, PidNS: l.pidNS, LowFD: l.plan.lowFD, Trace: l.plan.config.Trace != nil})
 	if err != nil {
 		return err
 	}
-	l.pidfd = l.child.Pidfd
 	l.open.close() // the child has its own: our read end must not outlive it
 	l.open.fds = nil
+	if l.holder != nil {
+		l.holder.end()
+		l.holder = nil
+	}
+	if l.plan.hands {
+		if err := l.child.Handed(); err != nil {
+			return err
+		}
+		if l.child.Pid == 0 {
+			return l.finish()
+		}
+	}
+	l.pidfd = l.child.Pidfd
+	l.signal = int(l.pidfd.Fd())
 	return nil
 }
 
@@ -226,6 +330,9 @@ func (l *launch) finish() error {
 
 // abandon ends the child and reaps it.
 func (l *launch) abandon() error {
+	if l.pidfd == nil {
+		return nil
+	}
 	err := unix.PidfdSendSignal(int(l.pidfd.Fd()), unix.SIGKILL, nil, 0)
 	if err == unix.ESRCH {
 		err = nil
@@ -245,6 +352,12 @@ func (l *launch) close() {
 		if f != nil {
 			f.Close()
 		}
+	}
+	for _, f := range l.maps {
+		f.Close()
+	}
+	if l.holder != nil {
+		l.holder.end()
 	}
 	if l.child != nil {
 		l.child.Release()

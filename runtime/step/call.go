@@ -23,12 +23,18 @@ type Call struct {
 	May  []unix.Errno
 	Skip int
 
+	Then int // calls passed over when this one succeeds
+
 	NonZero bool // a return value of 0 is EPIPE: the writer of a pipe is gone
 	Reap    bool // a fork: the process in which it returns non-zero becomes the reaper
+	Hand    bool // likewise: it ends, and the other goes on with the plan in its place
 }
 
 // Result is the return value of an earlier call, mostly a file descriptor.
-type Result struct{ Name string }
+type Result struct {
+	Name string
+	None int64 // its value until then, if that is ever used
+}
 
 // Arg is one argument: a number, or a pointer to memory which the plan owns.
 // How it prints is worked out only when somebody asks: a start does not.
@@ -187,6 +193,9 @@ func (c Call) String() string {
 			b.WriteString(" or ")
 		}
 		b.WriteString(unix.ErrnoName(e))
+	}
+	if c.Then > 0 {
+		fmt.Fprintf(&b, "   # if it succeeds the next %d are left out", c.Then)
 	}
 	if c.Skip > 0 {
 		fmt.Fprintf(&b, ", then the next %d are left out", c.Skip)

@@ -70,6 +70,9 @@ var capNames = [...]string{"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER",
 	"MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
 	"CHECKPOINT_RESTORE"}
 
+// LastCap is the highest that this package knows, CAP_CHECKPOINT_RESTORE (Linux 5.9).
+const LastCap = len(capNames) - 1
+
 // CapName is the name of capability n: CAP_CHOWN.
 func CapName(n int) string {
 	if n < len(capNames) {

@@ -24,14 +24,14 @@ func (s Node) String() string {
 
 // Calls implements Step.
 func (s Node) Calls() []Call {
-	rel, parent := relative(s.Path), &Result{"dir"}
+	rel, parent := relative(s.Path), &Result{Name: "dir"}
 	kind := map[uint32]string{unix.S_IFCHR: "S_IFCHR", unix.S_IFBLK: "S_IFBLK", unix.S_IFIFO: "S_IFIFO"}[s.Mode&unix.S_IFMT]
 	calls := makeDirs(s.Root, path.Dir(rel), 0o755)
 	calls = append(calls,
 		openIn(s.Root, path.Dir(rel), unix.O_DIRECTORY).to(parent),
 		newCall("mknodat", unix.SYS_MKNODAT, From(parent), Str(path.Base(rel)),
 			Flags(uint64(s.Mode), fmt.Sprintf("%s|0%o", kind, s.Mode&0o7777)),
-			Flags(unix.Mkdev(s.Major, s.Minor), fmt.Sprintf("makedev(%d, %d)", s.Major, s.Minor))))
+			Flags(unix.Mkdev(s.Major, s.Minor), fmt.Sprintf("makedev(%d, %d)", s.Major, s.Minor))).may(0, unix.EEXIST))
 	if s.UID != 0 || s.GID != 0 {
 		calls = append(calls, newCall("fchownat", unix.SYS_FCHOWNAT, From(parent), Str(path.Base(rel)),
 			Int(int(s.UID)), Int(int(s.GID)), Flags(unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW")))
@@ -49,7 +49,7 @@ func (s Symlink) String() string { return fmt.Sprintf("ln -s %s %s", s.To, s.Pat
 
 // Calls implements Step.
 func (s Symlink) Calls() []Call {
-	rel, dir := relative(s.Path), &Result{"dir"}
+	rel, dir := relative(s.Path), &Result{Name: "dir"}
 	return []Call{
 		openIn(s.Root, path.Dir(rel), unix.O_DIRECTORY).to(dir),
 		newCall("symlinkat", unix.SYS_SYMLINKAT, Str(s.To), From(dir), Str(path.Base(rel))).may(0, unix.EEXIST),
@@ -71,9 +71,9 @@ func (s Terminal) String() string { return "a terminal of the container's own" }
 
 // Calls implements Step.
 func (s Terminal) Calls() []Call {
-	master, slave := &Result{"master"}, &Result{"slave"}
+	master, slave := &Result{Name: "master"}, &Result{Name: "slave"}
 	rw, text := uint64(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC), "O_RDWR|O_NOCTTY|O_CLOEXEC"
-	open := newCall("openat", unix.SYS_OPENAT, Cwd, Str("/dev/pts/ptmx"), Flags(rw, text)).to(master)
+	open := newCall("openat2", unix.SYS_OPENAT2, Cwd, Str("/dev/pts/ptmx"), openHow(rw, unix.RESOLVE_NO_MAGICLINKS), Int(24)).to(master)
 	if s.Root != nil {
 		how := openHow(rw, unix.RESOLVE_IN_ROOT)
 		open = newCall("openat2", unix.SYS_OPENAT2, From(s.Root), Str("dev/pts/ptmx"), how, Int(24)).to(master)
@@ -95,7 +95,7 @@ func (s Terminal) Calls() []Call {
 		calls = append(calls, newCall("dup3", unix.SYS_DUP3, From(slave), Int(fd), Int(0)))
 	}
 	if s.Console {
-		at, tree := &Result{"console"}, &Result{"tree"}
+		at, tree := &Result{Name: "console"}, &Result{Name: "tree"}
 		calls = append(calls, makeFile(s.Root, "/dev/console")...)
 		calls = append(calls, openIn(s.Root, "/dev/console", 0).to(at),
 			openTree(From(slave), "", false).to(tree), moveMount(tree, at))

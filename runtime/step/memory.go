@@ -34,7 +34,7 @@ func (HideBinary) String() string { return "hide berth's own binary: /proc/self/
 
 // Calls implements Step.
 func (HideBinary) Calls() []Call {
-	fd := &Result{"exe"}
+	fd := &Result{Name: "exe"}
 	// struct prctl_mm_map (linux/prctl.h): 11 addresses, auxv, its size, exe_fd.
 	words := []Arg{
 		At(RegionStart, 0), At(RegionStart, 1), // code

@@ -94,15 +94,23 @@ func openDir(p string) Call {
 // leaves root: neither by "..", nor by links, nor by the magic links of /proc
 // (openat2(2), Linux 5.6).
 func openIn(root *Result, name string, flags uint64) Call {
+	return openFrom(root, name, flags, unix.RESOLVE_IN_ROOT)
+}
+
+// Strictly is for what the kernel's own file systems are mounted on, and for
+// what is hidden of them: an image must not lead either elsewhere by links.
+const strictly = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS
+
+func openFrom(root *Result, name string, flags, resolve uint64) Call {
 	flags |= unix.O_PATH | unix.O_CLOEXEC
-	return newCall("openat2", unix.SYS_OPENAT2, From(root), Str(relative(name)), openHow(flags, unix.RESOLVE_IN_ROOT), Int(24))
+	return newCall("openat2", unix.SYS_OPENAT2, From(root), Str(relative(name)), openHow(flags, resolve), Int(24))
 }
 
 // openHow is struct open_how.
 func openHow(flags, resolve uint64) Arg {
 	return Struct(func() string {
-		r := map[uint64]string{unix.RESOLVE_IN_ROOT: "RESOLVE_IN_ROOT", unix.RESOLVE_NO_MAGICLINKS: "RESOLVE_NO_MAGICLINKS"}[resolve]
-		return "{" + openFlags(flags) + ", " + r + "}"
+		return "{" + openFlags(flags) + ", " + names(resolve, []flagName{{unix.RESOLVE_IN_ROOT, "RESOLVE_IN_ROOT"},
+			{unix.RESOLVE_NO_SYMLINKS, "RESOLVE_NO_SYMLINKS"}, {unix.RESOLVE_NO_MAGICLINKS, "RESOLVE_NO_MAGICLINKS"}}) + "}"
 	}, flags, 0, resolve)
 }
 
@@ -117,6 +125,10 @@ func relative(name string) string {
 
 // makeDirs creates the directories of name that are missing.
 func makeDirs(root *Result, name string, mode uint32) []Call {
+	return makeDirsBy(root, name, mode, unix.RESOLVE_IN_ROOT)
+}
+
+func makeDirsBy(root *Result, name string, mode uint32, resolve uint64) []Call {
 	var calls []Call
 	parent := root
 	parts := strings.Split(relative(name), "/")
@@ -125,8 +137,8 @@ func makeDirs(root *Result, name string, mode uint32) []Call {
 			continue
 		}
 		if i > 0 {
-			parent = &Result{"parent"}
-			calls = append(calls, openIn(root, strings.Join(parts[:i], "/"), unix.O_DIRECTORY).to(parent))
+			parent = &Result{Name: "parent"}
+			calls = append(calls, openFrom(root, strings.Join(parts[:i], "/"), unix.O_DIRECTORY, resolve).to(parent))
 		}
 		calls = append(calls, newCall("mkdirat", unix.SYS_MKDIRAT, From(parent), Str(p), Octal(mode)).may(0, unix.EEXIST))
 	}
@@ -139,7 +151,7 @@ func makeFile(root *Result, name string) []Call {
 	dir, parent := path.Dir(rel), root
 	var calls []Call
 	if dir != "." {
-		parent = &Result{"parent"}
+		parent = &Result{Name: "parent"}
 		calls = append(makeDirs(root, dir, 0o755), openIn(root, dir, unix.O_DIRECTORY).to(parent))
 	}
 	return append(calls, newCall("mknodat", unix.SYS_MKNODAT, From(parent), Str(path.Base(rel)),
@@ -172,7 +184,9 @@ type MountFS struct {
 	Source, Type string
 	Target       string
 	Flags        uint64
+	Propagation  uint64 // MS_SHARED … for the new mount, 0: that of its parent
 	Data         string
+	Ordinary     bool // no link may lead to the target: what hides parts of the file system goes by the same path
 	NoCreate     bool // the target is there: made by an earlier step, or part of a kernel file system
 }
 
@@ -180,19 +194,30 @@ func (s MountFS) String() string { return fmt.Sprintf("%s on %s", s.Type, s.Targ
 
 // Calls implements Step.
 func (s MountFS) Calls() []Call {
-	t := &Result{"target"}
+	t := &Result{Name: "target"}
 	data := Null
 	if s.Data != "" {
 		data = Str(s.Data)
 	}
+	resolve := uint64(unix.RESOLVE_IN_ROOT)
+	if s.Ordinary {
+		resolve = strictly
+	}
 	var calls []Call
 	if !s.NoCreate {
-		calls = makeDirs(s.Root, s.Target, 0o755)
+		calls = makeDirsBy(s.Root, s.Target, 0o755, resolve)
 	}
-	return append(calls,
-		openIn(s.Root, s.Target, unix.O_DIRECTORY).to(t),
+	calls = append(calls,
+		openFrom(s.Root, s.Target, unix.O_DIRECTORY, resolve).to(t),
 		newCall("fchdir", unix.SYS_FCHDIR, From(t)),
 		newCall("mount", unix.SYS_MOUNT, Str(s.Source), Str("."), Str(s.Type), mountFlags(s.Flags), data))
+	if s.Propagation != 0 {
+		// The mount lies on the directory now: the same path leads to it.
+		top := &Result{Name: "top"}
+		calls = append(calls, openFrom(s.Root, s.Target, unix.O_DIRECTORY, resolve).to(top),
+			MountAttr{Propagation: s.Propagation &^ unix.MS_REC}.call(top, s.Propagation&unix.MS_REC != 0))
+	}
+	return calls
 }
 
 // CloneTree takes a mount of the host, or a part of one, by its path: a bind
@@ -201,6 +226,7 @@ func (s MountFS) Calls() []Call {
 type CloneTree struct {
 	Path      string
 	Recursive bool
+	NoFollow  bool      // a link at its end is taken itself
 	Top, All  MountAttr // of the mount itself, and of all below it too
 	Tree      *Result
 }
@@ -211,10 +237,14 @@ func (s CloneTree) String() string {
 
 // Calls implements Step.
 func (s CloneTree) Calls() []Call {
-	calls := []Call{openTree(Cwd, s.Path, s.Recursive).to(s.Tree)}
+	take := openTree(Cwd, s.Path, s.Recursive)
+	if s.NoFollow {
+		take.Args[2] = Flags(take.Args[2].Value|unix.AT_SYMLINK_NOFOLLOW, take.Args[2].Text()+"|AT_SYMLINK_NOFOLLOW")
+	}
+	calls := []Call{take.to(s.Tree)}
 	top, all := s.Top, s.All
 	if !s.Recursive { // one call does both
-		top.Set, top.Propagation, all = top.Set|all.Set, all.Propagation, MountAttr{}
+		top.Set, top.Clear, top.Propagation, all = top.Set|all.Set, top.Clear|all.Clear, all.Propagation, MountAttr{}
 	}
 	if !top.zero() {
 		calls = append(calls, top.call(s.Tree, false))
@@ -240,25 +270,38 @@ func openTree(dir Arg, name string, recursive bool) Call {
 // PlaceTree puts a tree taken by CloneTree on a path of the container, which is
 // created if it is missing: a directory, or a file for a file.
 type PlaceTree struct {
-	Root, Tree *Result
-	Target     string
-	File       bool
+	Root     *Result
+	Tree     *Result
+	Given    *Arg // in place of Tree: a descriptor of the parent
+	Target   string
+	File     bool
+	NoFollow bool // a link at the target's end is mounted upon itself
 }
 
 func (s PlaceTree) String() string { return "bind it to " + s.Target }
 
 // Calls implements Step.
 func (s PlaceTree) Calls() []Call {
-	t := &Result{"target"}
+	t := &Result{Name: "target"}
 	calls, flags := makeDirs(s.Root, s.Target, 0o755), uint64(unix.O_DIRECTORY)
 	if s.File {
 		calls, flags = makeFile(s.Root, s.Target), 0
 	}
-	return append(calls, openIn(s.Root, s.Target, flags).to(t), moveMount(s.Tree, t))
+	if s.NoFollow {
+		flags |= unix.O_NOFOLLOW
+	}
+	tree := s.Given
+	if tree == nil {
+		from := From(s.Tree)
+		tree = &from
+	}
+	return append(calls, openIn(s.Root, s.Target, flags).to(t), moveMountOf(*tree, t))
 }
 
-func moveMount(tree, target *Result) Call {
-	return newCall("move_mount", unix.SYS_MOVE_MOUNT, From(tree), Str(""), From(target), Str(""),
+func moveMount(tree, target *Result) Call { return moveMountOf(From(tree), target) }
+
+func moveMountOf(tree Arg, target *Result) Call {
+	return newCall("move_mount", unix.SYS_MOVE_MOUNT, tree, Str(""), From(target), Str(""),
 		Flags(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH, "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH"))
 }
 
@@ -302,6 +345,21 @@ func (a MountAttr) call(mount *Result, recursive bool) Call {
 		Struct(show, a.Set, a.Clear, a.Propagation, 0), Int(32))
 }
 
+// SetAttrAt changes the mount that lies on a path of the container.
+type SetAttrAt struct {
+	Root *Result
+	Path string
+	Attr MountAttr
+}
+
+func (s SetAttrAt) String() string { return "mount on " + s.Path + s.Attr.suffix() }
+
+// Calls implements Step.
+func (s SetAttrAt) Calls() []Call {
+	at := &Result{Name: "at"}
+	return []Call{openIn(s.Root, s.Path, 0).to(at), s.Attr.call(at, false)}
+}
+
 // SetAttr changes the mount that an open directory lies on, such as the root
 // when it becomes read-only: after all that had to be created in it.
 type SetAttr struct {
@@ -314,94 +372,3 @@ func (s SetAttr) String() string { return s.Why }
 
 // Calls implements Step.
 func (s SetAttr) Calls() []Call { return []Call{s.Attr.call(s.Mount, false)} }
-
-// ReadOnlyPath makes one part of the container's tree read-only by binding it
-// onto itself. What is not there needs no protection.
-type ReadOnlyPath struct {
-	Root *Result
-	Path string
-}
-
-func (s ReadOnlyPath) String() string { return "read-only: " + s.Path }
-
-// Calls implements Step.
-func (s ReadOnlyPath) Calls() []Call {
-	at, tree := &Result{"path"}, &Result{"tree"}
-	return []Call{
-		openIn(s.Root, s.Path, 0).to(at).may(3, unix.ENOENT, unix.ENOTDIR),
-		openTree(From(at), "", true).to(tree),
-		MountAttr{Set: unix.MOUNT_ATTR_RDONLY}.call(tree, true),
-		moveMount(tree, at),
-	}
-}
-
-// MaskFile hides a file behind /dev/null, of which Null is a clone.
-type MaskFile struct {
-	Root *Result
-	Path string
-}
-
-func (s MaskFile) String() string { return "hide " + s.Path }
-
-// Calls implements Step.
-func (s MaskFile) Calls() []Call {
-	at, null := &Result{"path"}, &Result{"null"}
-	return []Call{
-		openIn(s.Root, s.Path, 0).to(at).may(2, unix.ENOENT, unix.ENOTDIR),
-		openTree(Cwd, "/dev/null", false).to(null),
-		moveMount(null, at).may(0, unix.EINVAL), // a directory: MaskDir follows
-	}
-}
-
-// MaskDir hides a directory behind an empty file system.
-type MaskDir struct {
-	Root *Result
-	Path string
-}
-
-func (s MaskDir) String() string { return "hide directory " + s.Path }
-
-// Calls implements Step.
-func (s MaskDir) Calls() []Call {
-	at := &Result{"path"}
-	return []Call{
-		openIn(s.Root, s.Path, unix.O_DIRECTORY).to(at).may(2, unix.ENOENT, unix.ENOTDIR),
-		newCall("fchdir", unix.SYS_FCHDIR, From(at)),
-		newCall("mount", unix.SYS_MOUNT, Str("tmpfs"), Str("."), Str("tmpfs"), mountFlags(unix.MS_RDONLY), Str("nr_blocks=1,nr_inodes=1")),
-	}
-}
-
-// PivotRoot makes Root the root of the mount namespace and lets go of the
-// host's. The old root comes to lie on top of the new one at the same place, so
-// no directory for it is needed; detaching it uncovers the new (pivot_root(2)).
-type PivotRoot struct{ Root *Result }
-
-func (s PivotRoot) String() string { return "enter the root and let go of the host's" }
-
-// Calls implements Step.
-func (s PivotRoot) Calls() []Call {
-	return []Call{
-		newCall("fchdir", unix.SYS_FCHDIR, From(s.Root)),
-		newCall("pivot_root", unix.SYS_PIVOT_ROOT, Str("."), Str(".")),
-		newCall("umount2", unix.SYS_UMOUNT2, Str("."), Flags(unix.MNT_DETACH, "MNT_DETACH")),
-		newCall("chdir", unix.SYS_CHDIR, Str("/")),
-	}
-}
-
-// Chdir sets the working directory by a path of the container that passes no
-// magic link: such a link could lead out (CVE-2024-21626).
-type Chdir struct{ Path string }
-
-func (s Chdir) String() string { return "working directory " + s.Path }
-
-// Calls implements Step.
-func (s Chdir) Calls() []Call {
-	cwd := &Result{"cwd"}
-	flags := uint64(unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC)
-	how := openHow(flags, unix.RESOLVE_NO_MAGICLINKS)
-	return []Call{
-		newCall("openat2", unix.SYS_OPENAT2, Cwd, Str(s.Path), how, Int(24)).to(cwd),
-		newCall("fchdir", unix.SYS_FCHDIR, From(cwd)),
-		newCall("close", unix.SYS_CLOSE, From(cwd)),
-	}
-}

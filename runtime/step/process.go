@@ -65,32 +65,34 @@ func (s Dup) Calls() []Call {
 	return []Call{newCall("dup3", unix.SYS_DUP3, s.From, Int(s.To), Int(0))}
 }
 
-// CloseFrom closes all descriptors from First on but Keep: nothing of the host
-// that the parent had open can be reached through /proc/self/fd by what comes
-// next (CVE-2024-21626). Keep, the pipe on which an error would be told, is
-// moved to First and closes itself on execve (close_range(2), Linux 5.9). Numbers
-// of the pipe and the directory are above First+1 before.
+// CloseFrom closes all descriptors from First on but those of Keep: nothing of the
+// host that the parent had open can be reached through /proc/self/fd by what
+// comes next (CVE-2024-21626). What is kept is moved to First and the numbers after it,
+// and closes itself on execve (close_range(2), Linux 5.9). The numbers it had
+// are above those.
 type CloseFrom struct {
 	First int
-	Err   *Result // the error pipe, First afterwards
-	Dir   *Result // a directory that is still needed, First+1 afterwards; may be nil
-	DirFD Arg
+	Keep  []Kept
+}
+
+// Kept is a descriptor that is needed longer, and where its new number goes.
+type Kept struct {
+	FD Arg
+	As *Result
 }
 
 func (s CloseFrom) String() string {
-	return fmt.Sprintf("close every descriptor from %d on, but the error pipe", s.First)
+	return fmt.Sprintf("close every descriptor from %d on, but %d that are needed yet", s.First, len(s.Keep))
 }
 
 // Calls implements Step.
 func (s CloseFrom) Calls() []Call {
-	cloexec := Flags(unix.O_CLOEXEC, "O_CLOEXEC")
-	calls, rest := []Call{newCall("dup3", unix.SYS_DUP3, From(s.Err), Int(s.First), cloexec).to(s.Err)}, s.First+1
-	if s.Dir != nil {
-		calls = append(calls, newCall("dup3", unix.SYS_DUP3, s.DirFD, Int(rest), cloexec).to(s.Dir))
-		rest++
+	var calls []Call
+	for i, k := range s.Keep {
+		calls = append(calls, newCall("dup3", unix.SYS_DUP3, k.FD, Int(s.First+i), Flags(unix.O_CLOEXEC, "O_CLOEXEC")).to(k.As))
 	}
 	return append(calls,
-		newCall("close_range", unix.SYS_CLOSE_RANGE, Int(rest), Flags(uint64(^uint32(0)), "~0U"), Int(0)))
+		newCall("close_range", unix.SYS_CLOSE_RANGE, Int(s.First+len(s.Keep)), Flags(uint64(^uint32(0)), "~0U"), Int(0)))
 }
 
 // Unshare leaves namespaces after clone3: the cgroup namespace, whose root is
@@ -119,6 +121,23 @@ func (s SetNS) Calls() []Call {
 	return []Call{newCall("setns", unix.SYS_SETNS, s.FD, Flags(s.Flags, CloneNames(s.Flags)))}
 }
 
+// Handover lets another process go on with the plan, one that Flags and the
+// namespaces joined before make: setns(2) into a pid namespace is for children
+// only, and a namespace made after joining a user namespace belongs to that. The
+// new process is the parent's child (clone3(2) CLONE_PARENT), this one ends.
+type Handover struct{ Flags uint64 } // CLONE_NEW*
+
+func (s Handover) String() string { return "go on in a new process" }
+
+// Calls implements Step.
+func (s Handover) Calls() []Call {
+	flags := s.Flags | unix.CLONE_PARENT
+	c := newCall("clone3", unix.SYS_CLONE3,
+		Struct(func() string { return "{flags=" + CloneNames(flags) + "}" }, flags, 0, 0, 0, 0, 0, 0, 0), Int(64))
+	c.Hand = true
+	return []Call{c}
+}
+
 // Loopback brings up lo, which a new network namespace has down (netdevice(7)).
 type Loopback struct{}
 
@@ -126,7 +145,7 @@ func (Loopback) String() string { return "ip link set lo up" }
 
 // Calls implements Step.
 func (Loopback) Calls() []Call {
-	fd := &Result{"socket"}
+	fd := &Result{Name: "socket"}
 	ifreq := make([]byte, 40) // struct ifreq
 	copy(ifreq, "lo")
 	binary.NativeEndian.PutUint16(ifreq[16:], unix.IFF_UP|unix.IFF_RUNNING)
@@ -167,7 +186,7 @@ func (s WriteFile) String() string { return fmt.Sprintf("echo %s > %s", s.Value,
 
 // Calls implements Step.
 func (s WriteFile) Calls() []Call {
-	fd := &Result{"file"}
+	fd := &Result{Name: "file"}
 	return []Call{
 		newCall("openat", unix.SYS_OPENAT, Cwd, Str(s.Path), Flags(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY|O_CLOEXEC")).to(fd),
 		newCall("write", unix.SYS_WRITE, From(fd), Str(s.Value), Int(len(s.Value))),
@@ -198,6 +217,8 @@ type Await struct {
 	FD   Arg
 	Peer Arg // the parent's end, of which the child has a copy: open, it would hide the parent's death
 	For  string
+
+	Again bool // Peer is closed already
 }
 
 func (s Await) String() string { return "wait for the parent: " + s.For }
@@ -206,6 +227,9 @@ func (s Await) String() string { return "wait for the parent: " + s.For }
 func (s Await) Calls() []Call {
 	c := newCall("read", unix.SYS_READ, s.FD, Blob("buf", make([]byte, 8)), Int(1))
 	c.NonZero = true
+	if s.Again {
+		return []Call{c}
+	}
 	return []Call{newCall("close", unix.SYS_CLOSE, s.Peer), c}
 }
 
@@ -226,12 +250,61 @@ func (s AwaitStart) Calls() []Call {
 	return []Call{
 		newCall("close", unix.SYS_CLOSE, s.Ready),
 		newCall("openat", unix.SYS_OPENAT, s.Dir, Str(s.Name), Flags(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY|O_CLOEXEC")).to(s.Err),
+		// The program's own path may lead through /proc/self/fd (CVE-2024-21626).
+		newCall("close", unix.SYS_CLOSE, s.Dir),
 	}
+}
+
+// LookPath finds out whether the program can be executed, before start asks for
+// it: create is to fail if it cannot (faccessat2(2) with AT_EACCESS, Linux 5.8:
+// by the capabilities that the process has now).
+type LookPath struct {
+	Name string
+	Path []string // directories; not used for a name with a slash
+}
+
+func (s LookPath) String() string { return "look for " + s.Name }
+
+// Calls implements Step. As in Exec all candidates are tried twice, the second
+// time for the error.
+func (s LookPath) Calls() []Call {
+	files := candidates(s.Name, s.Path)
+	var calls []Call
+	for pass := range 2 {
+		for i, f := range files {
+			c := newCall("faccessat2", unix.SYS_FACCESSAT2, Cwd, Str(f), Flags(unix.X_OK, "X_OK"), Flags(unix.AT_EACCESS, "AT_EACCESS"))
+			c.Then = 2*len(files) - len(calls) - 1
+			switch {
+			case pass == 0:
+				c.May = []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES}
+			case i < len(files)-1:
+				c.May = []unix.Errno{unix.ENOENT, unix.ENOTDIR}
+			}
+			calls = append(calls, c)
+		}
+	}
+	return calls
+}
+
+// candidates are the files that execvp(3) would try.
+func candidates(name string, path []string) []string {
+	if strings.Contains(name, "/") || len(path) == 0 {
+		return []string{name}
+	}
+	files := make([]string, len(path))
+	for i, dir := range path {
+		if dir == "" {
+			dir = "."
+		}
+		files[i] = strings.TrimSuffix(dir, "/") + "/" + name
+	}
+	return files
 }
 
 // Exec ends the plan: the process becomes the container's program. A name
 // without slash is looked for in Path as execvp(3) does.
 type Exec struct {
+	File      string // the program, if it is not Args[0]
 	Args, Env []string
 	Path      []string // directories of the container's PATH
 }
@@ -248,6 +321,9 @@ func (s Exec) Calls() []Call {
 		return newCall("execve", unix.SYS_EXECVE, Str(file), argv, env)
 	}
 	name := s.Args[0]
+	if s.File != "" {
+		name = s.File
+	}
 	if strings.Contains(name, "/") || len(s.Path) == 0 {
 		// Told apart by the call that fails: the file is missing, or it is
 		// there and its interpreter is not.
@@ -258,11 +334,7 @@ func (s Exec) Calls() []Call {
 		}
 	}
 	var first, second []Call
-	for _, dir := range s.Path {
-		if dir == "" {
-			dir = "."
-		}
-		file := strings.TrimSuffix(dir, "/") + "/" + name
+	for _, file := range candidates(name, s.Path) {
 		first = append(first, call(file).may(0, unix.ENOENT, unix.ENOTDIR, unix.EACCES))
 		second = append(second, call(file).may(0, unix.ENOENT, unix.ENOTDIR))
 	}
@@ -285,7 +357,7 @@ func (s Reaper) Calls() []Call {
 	fork.Reap = true
 	calls := []Call{fork, newCall("setpgid", unix.SYS_SETPGID, Int(0), Int(0))}
 	if s.Terminal {
-		pid := &Result{"pid"}
+		pid := &Result{Name: "pid"}
 		calls = append(calls,
 			newCall("getpid", unix.SYS_GETPID).to(pid),
 			newCall("ioctl", unix.SYS_IOCTL, Int(0), Flags(unix.TIOCSPGRP, "TIOCSPGRP"),
@@ -310,6 +382,10 @@ func (NoNewPrivs) Calls() []Call {
 type Credentials struct {
 	UID, GID uint32
 	Groups   []uint32
+	// NoSetgroups: the user namespace forbids it (user_namespaces(7), "setgroups").
+	NoSetgroups bool
+	GroupsStay  bool // only to become root of a new user namespace
+
 	KeepCaps bool // the permitted set survives the change of user, for Capabilities
 }
 
@@ -319,6 +395,13 @@ func (s Credentials) String() string {
 
 // Calls implements Step.
 func (s Credentials) Calls() []Call {
+	gid, uid := Int(int(s.GID)), Int(int(s.UID))
+	ids := []Call{
+		newCall("setresgid", unix.SYS_SETRESGID, gid, gid, gid),
+		newCall("setresuid", unix.SYS_SETRESUID, uid, uid, uid)}
+	if s.GroupsStay {
+		return ids
+	}
 	var b []byte
 	for _, g := range s.Groups {
 		b = binary.NativeEndian.AppendUint32(b, g)
@@ -327,13 +410,12 @@ func (s Credentials) Calls() []Call {
 	if len(s.Groups) == 0 {
 		groups = Null
 	}
-	gid, uid := Int(int(s.GID)), Int(int(s.UID))
 	var calls []Call
 	if s.KeepCaps {
 		calls = append(calls, newCall("prctl", unix.SYS_PRCTL, Flags(unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), Int(1)))
 	}
-	return append(calls,
-		newCall("setgroups", unix.SYS_SETGROUPS, Int(len(s.Groups)), groups),
-		newCall("setresgid", unix.SYS_SETRESGID, gid, gid, gid),
-		newCall("setresuid", unix.SYS_SETRESUID, uid, uid, uid))
+	if !s.NoSetgroups {
+		calls = append(calls, newCall("setgroups", unix.SYS_SETGROUPS, Int(len(s.Groups)), groups))
+	}
+	return append(calls, ids...)
 }

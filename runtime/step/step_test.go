@@ -7,23 +7,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var root = &Result{"root"}
+var root = &Result{Name: "root"}
 
 // all has one of each step type.
 func all() []Step {
-	tree, err := &Result{"tree"}, &Result{"err"}
+	tree, err := &Result{Name: "tree"}, &Result{Name: "err"}
 	return []Step{
-		Signals{}, Umask{0o22}, NewSession{}, Undumpable{}, Dup{Int(20), 1}, CloseFrom{First: 3, Err: err},
+		Signals{}, Umask{0o22}, NewSession{}, Undumpable{}, Dup{Int(20), 1}, CloseFrom{First: 3, Keep: []Kept{{Int(20), err}}},
 		Unshare{unix.CLONE_NEWCGROUP}, SetNS{Int(20), unix.CLONE_NEWNET, "web"}, Loopback{}, Hostname{"h"}, Domainname{"d"},
-		WriteFile{"/proc/sys/kernel/msgmax", "5"}, Rlimit{"RLIMIT_CORE", unix.RLIMIT_CORE, 0, 0}, Await{Int(20), Int(21), "x"},
-		AwaitStart{Int(3), Int(4), "start", err}, Exec{Args: []string{"sh"}, Path: []string{"/bin", ""}}, NoNewPrivs{},
+		WriteFile{"/proc/sys/kernel/msgmax", "5"}, Rlimit{"RLIMIT_CORE", unix.RLIMIT_CORE, 0, 0}, Await{FD: Int(20), Peer: Int(21), For: "x"},
+		AwaitStart{Int(3), Int(4), "start", err}, Exec{Args: []string{"sh"}, Path: []string{"/bin", ""}}, NoNewPrivs{}, Handover{unix.CLONE_NEWPID}, Keyring{"_ses.x", "", true}, Keyring{Name: "_ses.x"}, Seccomp{Program: make([]byte, 8)},
+		ExecLabel{"/proc/self/attr/exec", "l"}, Personality{8}, IOPriority{2, 4}, Scheduler{}, Affinity{[]byte{1}, "0"}, MemoryPolicy{Nodes: []byte{1}}, TimeNamespace{"boottime 1 0"}, Tell{Int(20), "here"}, Pause{}, Close{Int(20)}, LookPath{"sh", []string{"/bin", "/usr/bin"}},
 		Reaper{true}, Credentials{UID: 1, GID: 2, Groups: []uint32{3}, KeepCaps: true}, DropBounding{1 << 5},
 		Capabilities{Effective: 1, Permitted: 1, Ambient: 1}, LeaveMemory{}, HideBinary{},
 		Propagation{unix.MS_REC | unix.MS_SLAVE}, Overlay{Base: "/b", Lower: []string{"l"}, Upper: "u", Work: "w", Target: "t", Root: root},
 		BindRoot{"/r", root}, MakeDir{root, "/a/b", 0o755}, MountFS{Root: root, Source: "proc", Type: "proc", Target: "/proc"},
 		CloneTree{Path: "/srv", Recursive: true, Top: MountAttr{Set: unix.MOUNT_ATTR_RDONLY}, All: MountAttr{Propagation: unix.MS_PRIVATE}, Tree: tree},
-		PlaceTree{root, tree, "/a/file", true}, SetAttr{root, MountAttr{Set: unix.MOUNT_ATTR_RDONLY}, "why"},
-		ReadOnlyPath{root, "/proc/sys"}, MaskFile{root, "/proc/kcore"}, MaskDir{root, "/proc/acpi"}, PivotRoot{root}, Chdir{"/w"},
+		PlaceTree{Root: root, Tree: tree, Target: "/a/file", File: true}, SetAttr{root, MountAttr{Set: unix.MOUNT_ATTR_RDONLY}, "why"},
+		ReadOnlyPath{Inside{root, "/proc/sys", true, true}}, MaskFile{Inside{Root: root, Path: "/srv/x"}}, EmptyDir{"/sys", tree}, MaskDir{Inside{Root: root, Path: "/proc/acpi", Kernel: true}, tree},
+		PivotRoot{root}, MoveRoot{root, "/r"}, Chroot{root}, Chdir{Path: "/w"}, Chdir{"/w", &Result{"cwd", -1}}, ChdirAgain{"/w", &Result{"cwd", -1}},
 		Node{Root: root, Path: "/dev/null", Mode: unix.S_IFCHR | 0o666, Major: 1, Minor: 3, UID: 1},
 		Symlink{root, "/dev/fd", "/proc/self/fd"}, Terminal{Root: root, Socket: Int(20), Console: true}, Terminal{Socket: Int(20)},
 	}
@@ -66,8 +68,8 @@ func TestContainerPathsGoByDescriptor(t *testing.T) {
 	hostile := "../../../etc/../x"
 	for _, s := range []Step{
 		MountFS{Root: root, Source: "tmpfs", Type: "tmpfs", Target: hostile}, MakeDir{root, hostile, 0o755},
-		PlaceTree{root, &Result{"tree"}, hostile, true}, MaskFile{root, hostile}, MaskDir{root, hostile},
-		ReadOnlyPath{root, hostile}, Node{Root: root, Path: hostile, Mode: unix.S_IFCHR}, Symlink{root, hostile, "to"},
+		PlaceTree{Root: root, Tree: &Result{Name: "tree"}, Target: hostile, File: true}, MaskFile{Inside{Root: root, Path: hostile}},
+		MaskDir{Inside{Root: root, Path: hostile}, root}, ReadOnlyPath{Inside{Root: root, Path: hostile}}, SetAttrAt{Root: root, Path: hostile}, Node{Root: root, Path: hostile, Mode: unix.S_IFCHR}, Symlink{root, hostile, "to"},
 	} {
 		for _, c := range s.Calls() {
 			if text := c.String(); strings.Contains(text, "..") || strings.Contains(text, "AT_FDCWD, \"x") {

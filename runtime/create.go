@@ -1,0 +1,241 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-run/berth/cgroups"
+	"github.com/berth-run/berth/runtime/engine"
+)
+
+// CreateOptions is what a spec has no words for.
+type CreateOptions struct {
+	Bundle string      // directory with config.json; "": the working directory
+	Spec   *specs.Spec // in place of Bundle's config.json
+	Config string      // another path of config.json (crun --config)
+
+	// Streams of the process; nil is /dev/null. They stay the caller's.
+	Stdin, Stdout, Stderr *os.File
+
+	ConsoleSocket string // unix socket that gets the terminal's master; without it Process().Console has it
+	PidfdSocket   string // unix socket that gets a pidfd of the process
+	PidFile       string // written when the process is there
+	NoPivot       bool   // MS_MOVE and chroot in place of pivot_root, for a root on a ramdisk
+	NoNewKeyring  bool
+	PreserveFDs   int // of the caller's descriptors from 3 on
+
+	// Prepare, if it is set, is called when the container's own directory is
+	// there and nothing of the spec is decided yet; it may change the spec. What
+	// it makes in dir is deleted with the container.
+	Prepare func(dir string, spec *specs.Spec) error
+}
+
+// Create makes a container that waits for Start.
+func (s *Store) Create(ctx context.Context, id string, o CreateOptions) (*Container, error) {
+	return s.make(ctx, id, o, true)
+}
+
+// Run makes a container and starts it at once.
+func (s *Store) Run(ctx context.Context, id string, o CreateOptions) (*Container, error) {
+	return s.make(ctx, id, o, false)
+}
+
+func (s *Store) make(ctx context.Context, id string, o CreateOptions, waits bool) (*Container, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	m := &maker{Container: &Container{ID: id, store: s, dir: filepath.Join(s.Root, id)}, o: o, waits: waits}
+	if err := m.load(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(s.Root, 0o700); err != nil {
+		return nil, fmt.Errorf("make the root of containers: %w", err)
+	}
+	if err := os.Mkdir(m.dir, 0o711); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil, ErrExist
+		}
+		return nil, fmt.Errorf("make the directory of container %s: %w", id, err)
+	}
+	if err := m.start(ctx); err != nil {
+		return nil, errors.Join(err, m.undo())
+	}
+	return m.Container, nil
+}
+
+// maker is a container while it is made.
+type maker struct {
+	*Container
+	o      CreateOptions
+	spec   *specs.Spec
+	waits  bool
+	config engine.Config
+	cgroup cgroups.Manager
+}
+
+// load reads the configuration and makes its paths absolute.
+func (m *maker) load() (err error) {
+	if m.o.Bundle, err = filepath.Abs(m.o.Bundle); err != nil {
+		return fmt.Errorf("bundle: %w", err)
+	}
+	if m.spec = m.o.Spec; m.spec == nil {
+		file := m.o.Config
+		if file == "" {
+			file = filepath.Join(m.o.Bundle, specFile)
+		}
+		if m.spec, err = LoadSpec(file); err != nil {
+			return err
+		}
+	}
+	return normalise(m.spec, m.o.Bundle)
+}
+
+// start decides and makes the container. Its state is written before its cgroup
+// and its process are there: whoever finds a killed creation knows what to remove.
+func (m *maker) start(ctx context.Context) (err error) {
+	if m.o.Prepare != nil {
+		if err := m.o.Prepare(m.dir, m.spec); err != nil {
+			return err
+		}
+	}
+	if err := m.saveSpec(m.spec); err != nil {
+		return err
+	}
+	m.state = state{ID: m.ID, Bundle: m.o.Bundle, Rootfs: m.spec.Root.Path, Version: specs.Version, Owner: os.Geteuid(),
+		Notes: m.spec.Annotations, Boot: bootID(), Creating: true, NoNewKeyring: m.o.NoNewKeyring,
+		Created: time.Now().UTC().Format(time.RFC3339Nano)}
+	if m.config, err = m.decide(); err != nil {
+		return err
+	}
+	if err := m.save(); err != nil {
+		return err
+	}
+	switch h := m.spec.Hooks; {
+	case m.waits:
+		return m.create(ctx)
+	case h != nil && len(h.StartContainer) > 0: // hooks between the two
+		if err := m.create(ctx); err != nil {
+			return err
+		}
+		return m.Start(ctx)
+	}
+	return m.run(ctx)
+}
+
+func (m *maker) create(ctx context.Context) error {
+	plan, err := engine.DecideWaiting(m.config, m.dir)
+	if err != nil {
+		return err
+	}
+	m.tell(plan)
+	w, err := plan.Create(ctx)
+	if err != nil {
+		return startFailed(err)
+	}
+	m.init, m.state.Gate = w.Process, &w.Gate
+	return m.made(ctx)
+}
+
+func (m *maker) run(ctx context.Context) error {
+	plan, err := engine.Decide(m.config)
+	if err != nil {
+		return err
+	}
+	m.tell(plan)
+	if m.init, err = plan.Start(ctx); err != nil {
+		return startFailed(err)
+	}
+	if err := m.made(ctx); err != nil {
+		return err
+	}
+	return m.poststart(ctx, m.spec)
+}
+
+func (m *maker) tell(p *engine.Plan) {
+	for _, w := range p.Warnings() {
+		m.store.warn("%s", w)
+	}
+}
+
+// made hands out what callers asked for, when the process is there.
+func (m *maker) made(context.Context) error {
+	m.state.Creating = false
+	if err := m.save(); err != nil {
+		return err
+	}
+	return deliver(m.init, m.o.ConsoleSocket, m.o.PidfdSocket, m.o.PidFile)
+}
+
+// cloned writes down which process it is, as soon as it is there.
+func (m *maker) cloned(pid int) error {
+	m.state.Pid = pid
+	m.state.Ticks, _ = processStart(pid)
+	m.state.Cgroup = m.cgroupState()
+	if err := m.save(); err != nil {
+		return err
+	}
+	return m.moveDevices(pid)
+}
+
+func (m *maker) cgroupState() cgroups.State {
+	if m.cgroup == nil {
+		return cgroups.State{}
+	}
+	return m.cgroup.State()
+}
+
+// undo removes what a failed creation made. Its process is gone, or ends here.
+func (m *maker) undo() error {
+	if m.init != nil {
+		m.Kill(9, true)
+		m.init.Wait()
+	}
+	var errs []error
+	if m.cgroup != nil && m.applied() {
+		errs = append(errs, m.cgroup.Remove())
+	}
+	return errors.Join(append(errs, os.RemoveAll(m.dir))...)
+}
+
+// applied: a cgroup that was there and in use, which is an error, is not ours to remove.
+func (m *maker) applied() bool { return m.state.Pid != 0 || m.config.Cgroup.(*applying).done }
+
+// applying notes that a manager has made its cgroup.
+type applying struct {
+	cgroups.Manager
+	done  bool
+	state func()
+}
+
+func (a *applying) Apply(hold cgroups.Placeholder) (*os.File, error) {
+	f, err := a.Manager.Apply(hold)
+	a.done = err == nil
+	return f, err
+}
+
+// startFailed puts an error of the engine into runc's words, which callers match.
+func startFailed(err error) error {
+	var s *engine.StartError
+	switch {
+	case errors.Is(err, engine.ErrNotFound) && errors.As(err, &s):
+		text := "no such file or directory"
+		name := strings.TrimPrefix(s.Object, "execute ")
+		if !strings.Contains(name, "/") {
+			text = "executable file not found in $PATH"
+		}
+		return fmt.Errorf("unable to start container process: exec: %q: %s: %w", name, text, err)
+	case errors.Is(err, engine.ErrNotExecutable) && errors.As(err, &s):
+		return fmt.Errorf("unable to start container process: exec: %q: %w", strings.TrimPrefix(s.Object, "execute "), err)
+	case errors.As(err, &s):
+		return fmt.Errorf("unable to start container process: error during container init: %w", err)
+	}
+	return fmt.Errorf("unable to start container process: %w", err)
+}

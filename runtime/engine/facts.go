@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/rootfs"
+	"github.com/berth-run/berth/runtime/step"
+)
+
+// facts is what a decision asks of this host.
+type facts interface {
+	rootfs.Facts
+	// LastCap is the highest capability of the kernel.
+	LastCap() int
+	// Privileged tells that the caller may do what root of the initial user
+	// namespace may.
+	Privileged() bool
+	// Cgroups is where cgroup v2 is mounted, "" if it is not.
+	Cgroups() string
+}
+
+type host struct {
+	made    []string
+	root    string // of a bundle
+	cgroups string
+}
+
+func newHost(c *Config) host {
+	h := host{made: c.Made}
+	if c.Rootfs != nil {
+		h.root = c.Rootfs.Dir()
+	}
+	for _, dir := range [...]string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		var fs unix.Statfs_t
+		if h.cgroups == "" && unix.Statfs(dir, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
+			h.cgroups = dir
+		}
+	}
+	return h
+}
+
+func (h host) Cgroups() string { return h.cgroups }
+
+// Kind implements rootfs.Facts.
+func (h host) Kind(path string) byte {
+	if slices.Contains(h.made, path) {
+		return 'f'
+	}
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return 0
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return 'd'
+	}
+	return 'f'
+}
+
+// LastCap reads /proc/sys/kernel/cap_last_cap (capabilities(7), Linux 3.2).
+func (host) LastCap() int {
+	b, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
+	if err != nil {
+		return step.LastCap
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return step.LastCap
+	}
+	return n
+}
+
+// Privileged: root, and not of a user namespace.
+func (host) Privileged() bool {
+	if os.Geteuid() != 0 {
+		return false
+	}
+	b, err := os.ReadFile("/proc/self/uid_map")
+	f := strings.Fields(string(b))
+	return err == nil && len(f) == 3 && f[0] == "0" && f[1] == "0"
+}
+
+const maxLinks = 40 // as the kernel has it (path_resolution(7))
+
+// Inside implements rootfs.Facts. It reads links one by one, each below the
+// root, so that a target which is not there yet has a path, too; the steps that
+// use it resolve it again with RESOLVE_IN_ROOT.
+func (h host) Inside(name string) (resolved string, mode uint32, there bool) {
+	name = path.Clean("/" + name)
+	if h.root == "" {
+		return name, 0, false
+	}
+	root, err := unix.Open(h.root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return name, 0, false
+	}
+	defer unix.Close(root)
+	done, rest := "/", strings.Split(name[1:], "/")
+	for links := 0; len(rest) > 0 && links < maxLinks; {
+		next := path.Join(done, rest[0])
+		target, ok := readLink(root, next)
+		if !ok {
+			done, rest = next, rest[1:]
+			continue
+		}
+		links++
+		if path.IsAbs(target) {
+			done = "/"
+		}
+		// ".." of a link is resolved from what is done, never above the root
+		rest = append(strings.Split(strings.Trim(target, "/"), "/"), rest[1:]...)
+	}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
+	fd, err := unix.Openat2(root, strings.TrimPrefix(done, "/")+"/.", &how)
+	if err == unix.ENOTDIR || err == unix.ENOENT {
+		fd, err = unix.Openat2(root, "."+done, &how)
+	}
+	if err != nil {
+		return done, 0, false
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return done, 0, false
+	}
+	return done, st.Mode, true
+}
+
+func readLink(root int, name string) (string, bool) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW, Resolve: unix.RESOLVE_IN_ROOT}
+	fd, err := unix.Openat2(root, "."+name, &how)
+	if err != nil {
+		return "", false
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", buf)
+	return string(buf[:max(n, 0)]), err == nil
+}

@@ -1,0 +1,154 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-run/berth/runtime/engine"
+)
+
+// mountedHooks runs what belongs between the making of the namespaces and the
+// entering of the root: the first two kinds outside, the third in the
+// container's namespaces with the host's tree still there.
+func (m *maker) mountedHooks(pid int) error {
+	h, ctx := m.spec.Hooks, context.Background()
+	for _, k := range []struct {
+		name string
+		list []specs.Hook
+	}{{"prestart", h.Prestart}, {"createRuntime", h.CreateRuntime}} { //nolint:staticcheck // prestart is deprecated, and used
+		if err := m.outside(ctx, k.name, k.list, Creating); err != nil {
+			return err
+		}
+	}
+	return m.inside(ctx, "createContainer", h.CreateContainer, Creating, m.spec.Root.Path)
+}
+
+func (c *Container) poststart(ctx context.Context, s *specs.Spec) error {
+	if s.Hooks == nil {
+		return nil
+	}
+	return c.outside(ctx, "poststart", s.Hooks.Poststart, Running)
+}
+
+// hookState is what a hook reads from its standard input.
+func (c *Container) hookState(status string) ([]byte, error) {
+	pid := c.state.Pid
+	if status == Stopped {
+		pid = 0
+	}
+	return json.Marshal(&specs.State{Version: specs.Version, ID: c.ID, Status: specs.ContainerState(status), Pid: pid,
+		Bundle: c.state.Bundle, Annotations: c.state.Notes})
+}
+
+// outside runs hooks in the caller's namespaces.
+func (c *Container) outside(ctx context.Context, kind string, list []specs.Hook, status string) error {
+	for i, h := range list {
+		in, err := c.hookState(status)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := withTimeout(ctx, h.Timeout)
+		var out, errs bytes.Buffer
+		cmd := exec.CommandContext(ctx, h.Path)
+		cmd.Args, cmd.Env, cmd.Dir = h.Args, h.Env, c.state.Bundle
+		if len(cmd.Args) == 0 {
+			cmd.Args = []string{h.Path}
+		}
+		if cmd.Env == nil {
+			cmd.Env = []string{} // nothing of the caller's
+		}
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, &errs
+		cmd.WaitDelay = time.Second // a hook's own children may hold its streams
+		err = cmd.Run()
+		cancel()
+		if errors.Is(err, exec.ErrWaitDelay) {
+			err = nil
+		}
+		if err != nil {
+			return hookError(kind, i, err, out.String(), errs.String())
+		}
+	}
+	return nil
+}
+
+func hookError(kind string, n int, err error, out, errs string) error {
+	return fmt.Errorf("error running %s hook #%d: %w, stdout: %s, stderr: %s", kind, n, err, strings.TrimSpace(out), strings.TrimSpace(errs))
+}
+
+func withTimeout(ctx context.Context, seconds *int) (context.Context, context.CancelFunc) {
+	if seconds == nil {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Duration(*seconds)*time.Second)
+}
+
+// inside runs hooks in the container's namespaces: the same interpreter, which
+// joins them and becomes the hook. dir is its working directory there.
+func (c *Container) inside(ctx context.Context, kind string, list []specs.Hook, status, dir string) error {
+	for i, h := range list {
+		p := &specs.Process{Args: []string{h.Path}, Env: h.Env, Cwd: dir}
+		if err := c.hookInside(ctx, kind, i, h, engine.ExecConfig{ID: c.ID, Pid: c.state.Pid, Process: p, NoNewKeyring: true}, status); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Container) hookInside(ctx context.Context, kind string, n int, h specs.Hook, cfg engine.ExecConfig, status string) error {
+	in, err := c.hookState(status)
+	if err != nil {
+		return err
+	}
+	stdin, feed, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer stdin.Close()
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		feed.Close()
+		return err
+	}
+	defer outR.Close()
+	ctx, cancel := withTimeout(ctx, h.Timeout)
+	defer cancel()
+	cfg.Stdin, cfg.Stdout, cfg.Stderr = stdin, outW, outW
+	if cfg.File = h.Path; len(h.Args) > 0 {
+		cfg.Process.Args = h.Args
+	}
+	p, err := engine.Exec(ctx, cfg)
+	outW.Close()
+	go func() { feed.Write(in); feed.Close() }()
+	if err != nil {
+		return hookError(kind, n, err, "", "")
+	}
+	stop := context.AfterFunc(ctx, func() { p.Kill() })
+	text := make(chan string, 1)
+	go func() {
+		b, _ := io.ReadAll(io.LimitReader(outR, 64<<10))
+		text <- string(b)
+	}()
+	exit, err := p.Wait()
+	stop()
+	outR.SetReadDeadline(time.Now().Add(time.Second)) // a hook's own children may hold it
+	if err == nil {
+		err = exit.Err()
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return hookError(kind, n, err, "", <-text)
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	goruntime "runtime"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-run/berth/runtime/engine"
+	"github.com/berth-run/berth/runtime/seccomp"
+)
+
+// Start lets the program be executed; returns when that has happened.
+func (c *Container) Start(ctx context.Context) error {
+	status, err := c.status()
+	if err != nil {
+		return err
+	}
+	switch status {
+	case Created:
+	case Stopped:
+		return errors.New("cannot start a container that has stopped")
+	case Running:
+		return errors.New("cannot start an already running container")
+	default:
+		return fmt.Errorf("cannot start a container in the %s state", status)
+	}
+	pidfd, err := c.pidfd()
+	if err != nil {
+		return err
+	}
+	defer pidfd.Close()
+	spec, err := c.Spec()
+	if err != nil {
+		return err
+	}
+	if err := c.startHooks(ctx, spec); err != nil {
+		return errors.Join(err, c.Kill(9, true))
+	}
+	if err := c.state.Gate.Open(pidfd); err != nil {
+		return startFailed(err)
+	}
+	if err := c.poststart(ctx, spec); err != nil {
+		return errors.Join(err, c.Kill(9, true))
+	}
+	return nil
+}
+
+// startHooks run as the program will: as its user, behind its filter.
+func (c *Container) startHooks(ctx context.Context, s *specs.Spec) error {
+	if s.Hooks == nil || len(s.Hooks.StartContainer) == 0 {
+		return nil
+	}
+	filter, err := seccomp.Compile(s.Linux.Seccomp, goruntime.GOARCH)
+	if err != nil {
+		return fmt.Errorf("seccomp: %w", err)
+	}
+	for i, h := range s.Hooks.StartContainer {
+		p := *s.Process
+		p.Terminal, p.Args, p.Env = false, []string{h.Path}, h.Env
+		if len(p.Env) == 0 {
+			p.Env = s.Process.Env
+		}
+		cfg := engine.ExecConfig{ID: c.ID, Pid: c.state.Pid, Process: &p, Linux: s.Linux, Seccomp: filter, NoSetgroups: c.state.NoSetgroups}
+		if filter != nil && filter.Notify {
+			cfg.Notify = c.sendListener(filter)
+		}
+		if err := c.hookInside(ctx, "startContainer", i, h, cfg, Created); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Container) path(name string) string { return filepath.Join(c.dir, name) }
