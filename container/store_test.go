@@ -370,3 +370,25 @@ func TestSweepVolumes(t *testing.T) {
 		t.Errorf("left: %q", got)
 	}
 }
+
+func TestNoLostUpdate(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	id := addContainer(t, s, strings.Repeat("a", 64), "one").ID
+	var c [3]*Container // three processes have read it
+	for i := range c {
+		var err error
+		if c[i], err = s.load(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(c[0].SetRestart("always"), c[1].Rename("two"), c[2].UpdateLimits(Options{CPUShares: 512})); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Lookup("two")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := got.Options; o.Restart != "always" || o.CPUShares != 512 || got.Name != "two" {
+		t.Errorf("restart %q, shares %d, name %q", o.Restart, o.CPUShares, got.Name)
+	}
+}
