@@ -6,7 +6,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -65,6 +67,10 @@ func idIn(f *os.File) string {
 	return id
 }
 
+// A link may be taken away by the maker or remover of its container, who has
+// the lock of its folder, and, while there is no such process, by whoever has
+// the lock of names/. So nobody hits a link that was put there since he looked.
+
 // claimName gives the name to the container whose record is the file config.
 // A link whose container is gone and not being made is left of a killed
 // process and replaced.
@@ -76,28 +82,50 @@ func (s *Store) claimName(name, config string) error {
 		}
 		err = unix.Link(config, s.link(name))
 	}
-	if err == nil {
-		return nil
+	for end := time.Now().Add(10 * time.Second); err == unix.EEXIST; {
+		wait, staleErr := s.freeStale(name)
+		if staleErr != nil {
+			return staleErr
+		}
+		if wait {
+			time.Sleep(time.Millisecond)
+		}
+		err = unix.Link(config, s.link(name))
+		if time.Now().After(end) {
+			break
+		}
 	}
-	if err != unix.EEXIST {
-		return fmt.Errorf("take the name %s: %w", name, err)
+	if err == unix.EEXIST {
+		return fmt.Errorf("the container name %q is %w by one that is being removed", name, ErrInUse)
 	}
-	// only one at a time may decide that a link is stale
-	l, err := lockDir(s.namesDir(), unix.LOCK_EX)
 	if err != nil {
 		return fmt.Errorf("take the name %s: %w", name, err)
 	}
+	return nil
+}
+
+// freeStale takes the name away from a container that is gone. wait: it is
+// being removed, and its remover will do that.
+func (s *Store) freeStale(name string) (wait bool, err error) {
+	l, err := lockDir(s.namesDir(), unix.LOCK_EX)
+	if err != nil {
+		return false, fmt.Errorf("take the name %s: %w", name, err)
+	}
 	defer l.Close()
-	if owner := s.owner(name); s.exists(owner) {
-		return fmt.Errorf("the container name %q is %w by container %s", name, ErrInUse, short(owner))
+	if _, err := os.Lstat(s.link(name)); errors.Is(err, fs.ErrNotExist) {
+		return false, nil // and perhaps taken again, by somebody who needs no lock for it
+	}
+	owner := s.owner(name)
+	if s.exists(owner) {
+		return false, fmt.Errorf("the container name %q is %w by container %s", name, ErrInUse, short(owner))
+	}
+	if s.owned(owner) {
+		return true, nil
 	}
 	if err := os.Remove(s.link(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("take the name %s: %w", name, err)
+		return false, fmt.Errorf("take the name %s: %w", name, err)
 	}
-	if err := unix.Link(config, s.link(name)); err != nil {
-		return fmt.Errorf("the container name %q is %w", name, ErrInUse)
-	}
-	return nil
+	return false, nil
 }
 
 // exists tells whether id is a container or is being made by a living process.
@@ -120,13 +148,27 @@ func (s *Store) exists(id string) bool {
 	return err == nil
 }
 
-// freeName takes the name away if it still is this container's.
+// freeName takes the name away if it still is this container's. The caller has
+// the container's lock.
 func (s *Store) freeName(name, id string) {
-	if name == "" {
-		return
-	}
-	if s.owner(name) == id {
+	if name != "" && s.owner(name) == id {
 		os.Remove(s.link(name))
+	}
+}
+
+// freeNames takes away all names whose container is gone, and those of the
+// containers in also, whose folders the caller has locked.
+func (s *Store) freeNames(also ...string) {
+	l, err := lockDir(s.namesDir(), unix.LOCK_EX)
+	if err != nil {
+		return // there are none
+	}
+	defer l.Close()
+	for _, name := range dirNames(s.namesDir()) {
+		id := s.owner(name)
+		if slices.Contains(also, id) || id != "" && !s.owned(id) {
+			os.Remove(s.link(name))
+		}
 	}
 }
 

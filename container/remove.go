@@ -1,6 +1,7 @@
 package container
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -111,12 +112,26 @@ func (c *Container) remove(volumes bool) error {
 		return err
 	}
 	c.gone = true
+	c.nameNow(gone)
 	c.store.freeName(c.Name, c.ID)
 	errs := []error{c.releaseNetwork(), c.removeCgroup()}
 	if volumes {
 		errs = append(errs, c.dropAnonymous())
 	}
 	return errors.Join(append(errs, removeFolder(gone))...)
+}
+
+// nameNow finds out whether another process has renamed the container. A record
+// that was saved has one link, that of Create has its name as the second.
+func (c *Container) nameNow(dir string) {
+	var st unix.Stat_t
+	if unix.Stat(dir+"/config.json", &st) != nil || st.Nlink == 2 {
+		return
+	}
+	var now Record
+	if b, err := os.ReadFile(dir + "/config.json"); err == nil && json.Unmarshal(b, &now) == nil {
+		c.Name = now.Name
+	}
 }
 
 // removeFolder unlinks what a container that wrote nothing has, without
@@ -158,7 +173,7 @@ func (s *Store) sweep() []string {
 		}
 		c := &Container{store: s, dir: s.dir(n)}
 		c.ID, c.Options.Network = id, "bridge" // config.json may not be there: look everywhere
-		s.freeNamesOf(id)
+		s.freeNames(id)
 		c.releaseNetwork()
 		c.removeCgroup()
 		if os.RemoveAll(s.dir(n)) == nil {
@@ -180,13 +195,6 @@ func (s *Store) owned(id string) bool {
 		f.Close()
 	}
 	return errors.Is(err, unix.EWOULDBLOCK)
-}
-
-// freeNamesOf takes away the names that point to an id.
-func (s *Store) freeNamesOf(id string) {
-	for _, name := range dirNames(s.namesDir()) {
-		s.freeName(name, id)
-	}
 }
 
 // Prune clears what killed processes left behind and no container owns: half
@@ -212,11 +220,7 @@ func (s *Store) Prune() ([]string, error) {
 			}
 		}
 	}
-	for _, name := range dirNames(s.namesDir()) {
-		if id := s.owner(name); id != "" && !s.exists(id) {
-			s.freeName(name, id)
-		}
-	}
+	s.freeNames()
 	errs = append(errs, netns.Prune(s.Root, s.owned), s.sweepVolumes())
 	return ids, errors.Join(errs...)
 }

@@ -392,3 +392,82 @@ func TestNoLostUpdate(t *testing.T) {
 		t.Errorf("restart %q, shares %d, name %q", o.Restart, o.CPUShares, got.Name)
 	}
 }
+
+func TestNameOfOneThatIsBeingRemoved(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	old := addContainer(t, s, strings.Repeat("a", 64), "web")
+	remover, err := lockDir(old.dir, unix.LOCK_EX)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer remover.Close()
+	if err := os.Rename(old.dir, s.dir(".rm-"+old.ID)); err != nil {
+		t.Fatal(err)
+	}
+	s.freeNames() // a prune leaves it to the remover
+	id := strings.Repeat("b", 64)
+	got := make(chan error, 1)
+	go func() { got <- s.claimName("web", record(t, s.dir(id), id)) }()
+	select {
+	case err := <-got:
+		t.Fatalf("the name was given away while its owner is being removed: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if s.owner("web") != old.ID {
+		t.Error("the name was taken away from who will do that himself")
+	}
+	s.freeName("web", old.ID)
+	if err := <-got; err != nil || s.owner("web") != id {
+		t.Errorf("%v, the name has %q", err, s.owner("web"))
+	}
+	s.freeName("web", old.ID) // no longer his
+	if s.owner("web") != id {
+		t.Error("the new owner lost the name")
+	}
+}
+
+// Who decides that a link is stale and takes it away must be alone with that.
+func TestSweepWaitsForNames(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	dead := strings.Repeat("d", 64)
+	if err := s.claimName("web", record(t, s.dir(".rm-"+dead), dead)); err != nil {
+		t.Fatal(err)
+	}
+	claimer, err := lockDir(s.namesDir(), unix.LOCK_EX)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { s.sweep(); close(done) }()
+	for !waitsForLock(t) {
+		select {
+		case <-done:
+			t.Fatal("the sweep did not wait for the lock")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	live := strings.Repeat("e", 64) // takes its place meanwhile
+	if err := errors.Join(os.Remove(s.link("web")), os.Link(record(t, s.dir(live), live), s.link("web"))); err != nil {
+		t.Fatal(err)
+	}
+	claimer.Close()
+	<-done
+	if s.owner("web") != live {
+		t.Error("the sweep took a live container's name")
+	}
+}
+
+func TestRenamedElsewhereThenRemoved(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	c := addContainer(t, s, strings.Repeat("a", 64), "one")
+	other, err := s.load(c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(other.Rename("two"), c.Remove(false, false)); err != nil {
+		t.Fatal(err)
+	}
+	if left := dirNames(s.namesDir()); len(left) != 0 {
+		t.Errorf("names left: %q", left)
+	}
+}
