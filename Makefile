@@ -7,7 +7,8 @@ PREFIX ?= /usr/local
 
 # What the tests need from Debian, as COMMAND=PACKAGE.
 NEEDS = busybox=busybox-static nft=nftables ip=iproute2 python3=python3 strace=strace \
-	qemu-system-x86_64=qemu-system-x86 mke2fs=e2fsprogs cpio=cpio xz=xz-utils
+	qemu-system-x86_64=qemu-system-x86 mke2fs=e2fsprogs cpio=cpio xz=xz-utils \
+	systemctl=systemd dbus-daemon=dbus
 
 .PHONY: build test lint unit integration vm-test bench install deps help
 
@@ -19,6 +20,7 @@ test: deps lint unit integration vm-test ## everything: lint, unit, integration 
 deps: ## check what the tests need, install nothing
 	@missing=; for n in $(NEEDS); do command -v $${n%%=*} >/dev/null || missing+=" $${n##*=}"; done; \
 	[ -e /usr/lib/qemu/virtiofsd ] || missing+=" qemu-system-common"; \
+	[ -e /usr/lib/systemd/user/dbus.socket ] || missing+=" dbus-user-session"; \
 	[ -z "$$missing" ] || { echo "the tests need packages that are not there: apt-get install -y$$missing"; exit 1; }
 
 lint: ## gofmt, go vet for amd64 and arm64, staticcheck
@@ -35,6 +37,7 @@ integration: build ## black-box tests of the built binary, as root
 
 vm-test: build ## limits in a VM with cgroup v2 and every controller
 	integration/vm/run -t 600 integration/vm/limits ./berth
+	integration/vm/cgroups
 
 bench: build ## compare with what is installed of crun, runc, bwrap, podman
 	integration/bench ./berth

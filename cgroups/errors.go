@@ -68,21 +68,28 @@ func cgroupType(dir string) string {
 // WriteError is a value that the kernel did not take.
 type WriteError struct {
 	Dir, File, Value string
+	Reason           string // what the kernel means, as far as it can be told
 	Err              error
+}
+
+// refused looks at the cgroup while it is there.
+func refused(dir, file, value string, err error) error {
+	e := &WriteError{Dir: dir, File: file, Value: value, Err: err}
+	e.Reason = e.why()
+	return e
 }
 
 func (e *WriteError) Unwrap() error { return e.Err }
 
 func (e *WriteError) Error() string {
 	s := fmt.Sprintf("set %s to %s: %v", e.File, e.Value, e.Err)
-	if why := e.why(); why != "" {
-		s += ": " + why
+	if e.Reason != "" {
+		s += ": " + e.Reason
 	}
 	return s
 }
 
-// why tells what the kernel means, from cgroup-v2.rst and the sources it
-// describes. It looks at the cgroup as it is now.
+// why is from cgroup-v2.rst and the sources it describes.
 func (e *WriteError) why() string {
 	is := func(errno unix.Errno) bool { return errors.Is(e.Err, errno) }
 	controller, _, _ := strings.Cut(e.File, ".")
@@ -95,6 +102,8 @@ func (e *WriteError) why() string {
 		return "the cgroup is idle, which has no weight: set cpu.idle to 0 first"
 	case is(unix.EINVAL) && (e.File == "cpu.max.burst" || e.File == "cpu.max"):
 		return "a burst must not be greater than the quota (cpu.max is " + flatValue(e.Dir, "cpu.max") + ", cpu.max.burst " + flatValue(e.Dir, "cpu.max.burst") + ")"
+	case is(unix.EOPNOTSUPP) && e.File == "io.weight":
+		return "nothing weighs on this device: use the scheduler BFQ (load the module bfq), or switch io.cost on in io.cost.qos of the root cgroup"
 	case is(unix.ENODEV) && controller == "io":
 		return "there is no such block device, or it is a partition"
 	case is(unix.ENOENT) && controller != "cgroup":

@@ -120,19 +120,27 @@ func (p *Plan) Apply() (_ *os.File, err error) {
 		}
 		return nil
 	}
+	part := false // a parent does not hand down all that is wanted
 	for i, d := range p.parents {
 		if i > 0 {
 			if err := mkdir(d); err != nil {
 				return nil, err
 			}
 		}
-		if err := p.enable(d); err != nil {
+		all, err := p.enable(d)
+		if err != nil {
 			return nil, err
 		}
+		part = part || !all
 	}
 	parents := len(made)
 	if err := mkdir(p.Dir); err != nil {
 		return nil, err
+	}
+	if part {
+		if err := joinThreads(made); err != nil {
+			return nil, err
+		}
 	}
 	if p.Private && len(made) == parents {
 		if err := unused(p.Dir); err != nil {
@@ -167,38 +175,54 @@ func unused(dir string) error {
 	return nil
 }
 
-// enable hands controllers down to the children of a cgroup. It writes only
-// what is missing: a write costs the kernel a walk over all descendants.
-func (p *Plan) enable(dir string) error {
+// joinThreads makes new cgroups part of the threaded cgroup that they lie in,
+// the upper ones first: as they come they take no processes ("domain invalid",
+// cgroup-v2.rst "Threads"). Nothing that the plan needs is missing there.
+func joinThreads(dirs []string) error {
+	for _, d := range dirs {
+		if cgroupType(d) == "domain invalid" {
+			if err := write(d, "cgroup.type", "threaded"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// enable hands controllers down to the children of a cgroup, and tells whether
+// they have all. It writes only what is missing: a write costs the kernel a walk
+// over all descendants.
+func (p *Plan) enable(dir string) (all bool, err error) {
 	missing, err := lacks(dir, "cgroup.subtree_control", p.Enable)
 	if err != nil || len(missing) == 0 {
-		return err
+		return true, err
 	}
 	absent, err := lacks(dir, "cgroup.controllers", missing)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, c := range absent {
 		if slices.Contains(p.need, c) {
-			return notHere(dir, c)
+			return false, notHere(dir, c)
 		}
 	}
 	missing = slices.DeleteFunc(missing, func(c string) bool { return slices.Contains(absent, c) })
-	if len(missing) == 0 {
-		return nil
-	}
-	err = write(dir, "cgroup.subtree_control", "+"+strings.Join(missing, " +"))
-	if err == nil {
-		return nil
+	if len(missing) > 0 && write(dir, "cgroup.subtree_control", "+"+strings.Join(missing, " +")) == nil {
+		return len(absent) == 0, nil
 	}
 	// One refuses all (cpu does while real-time processes run, cgroup-v2.rst
 	// "CPU"): each for itself, and only those that are needed count.
 	for _, c := range missing {
-		if err := write(dir, "cgroup.subtree_control", "+"+c); err != nil && slices.Contains(p.need, c) {
-			return err
+		err := write(dir, "cgroup.subtree_control", "+"+c)
+		if err == nil || !slices.Contains(p.need, c) {
+			continue
 		}
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			return false, notHere(dir, c)
+		}
+		return false, err
 	}
-	return nil
+	return false, nil
 }
 
 // lacks tells which of the wanted words are not in a file of a cgroup.
@@ -220,28 +244,32 @@ func lacks(dir, file string, want []string) (missing []string, err error) {
 }
 
 func (v Write) apply(dir string) error {
-	err := write(dir, v.File, v.Value)
+	err := put(dir, v.File, v.Value)
 	switch {
-	case err == nil || !errors.Is(err, fs.ErrNotExist):
-		return err
-	case v.Or != nil:
+	case err == nil:
+		return nil
+	case v.Or != nil && errors.Is(err, fs.ErrNotExist):
 		return v.Or.apply(dir)
-	case v.Optional:
+	case v.Optional && errors.Is(err, fs.ErrNotExist):
 		return nil
 	}
-	return err
+	return refused(dir, v.File, v.Value, err)
 }
 
 func write(dir, file, value string) error {
-	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
-	if err == nil {
-		_, err = f.WriteString(value)
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		return &WriteError{Dir: dir, File: file, Value: value, Err: err}
+	if err := put(dir, file, value); err != nil {
+		return refused(dir, file, value, err)
 	}
 	return nil
+}
+
+func put(dir, file, value string) error {
+	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
 }
 
 const delegateList = "/sys/kernel/cgroup/delegate"

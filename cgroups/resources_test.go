@@ -12,9 +12,17 @@ import (
 
 func resources(t *testing.T, s string) *specs.LinuxResources {
 	t.Helper()
+	r := resourcesOf(s)
+	if r == nil {
+		t.Fatalf("no resources: %s", s)
+	}
+	return r
+}
+
+func resourcesOf(s string) *specs.LinuxResources {
 	r := &specs.LinuxResources{}
-	if err := json.Unmarshal([]byte(s), r); err != nil {
-		t.Fatal(err)
+	if json.Unmarshal([]byte(s), r) != nil {
+		return nil
 	}
 	return r
 }

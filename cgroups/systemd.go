@@ -32,7 +32,7 @@ type scope struct {
 // Versions of systemd; 244 (2019) is taken for granted.
 const (
 	idleVersion = 252 // CPUWeight=idle
-	oomVersion  = 253 // OOMPolicy of a scope
+	oomVersion  = 253 // OOMPolicy of a scope; before, systemd puts memory.oom.group back to 0 when it likes
 )
 
 func (h *Host) scope(r Request) (Manager, error) {
