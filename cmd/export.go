@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sort"
+	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -68,12 +69,19 @@ func (e *exporter) folder(f *os.File, rel string) error {
 	return nil
 }
 
+// entry looks the name up once, and goes on with what it has found: a running
+// container may put something else in its place.
 func (e *exporter) entry(dir int, name, rel string) error {
+	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT {
+		return nil // removed meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		if err == unix.ENOENT {
-			return nil // removed meanwhile
-		}
+	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
 	h := &tar.Header{
@@ -82,12 +90,12 @@ func (e *exporter) entry(dir int, name, rel string) error {
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		return e.subfolder(dir, name, h)
+		return e.subfolder(fd, h)
 	case unix.S_IFREG:
-		return e.file(dir, name, h, &st)
+		return e.file(fd, h, &st)
 	case unix.S_IFLNK:
 		buf := make([]byte, unix.PathMax)
-		n, err := unix.Readlinkat(dir, name, buf)
+		n, err := unix.Readlinkat(fd, "", buf) // of the descriptor itself, Linux 2.6.39
 		if err != nil {
 			return err
 		}
@@ -106,12 +114,12 @@ func (e *exporter) entry(dir int, name, rel string) error {
 	return e.w.WriteHeader(h)
 }
 
-func (e *exporter) subfolder(dir int, name string, h *tar.Header) error {
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+func (e *exporter) subfolder(path int, h *tar.Header) error {
+	fd, err := unix.Openat(path, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	f := os.NewFile(uintptr(fd), name)
+	f := os.NewFile(uintptr(fd), h.Name)
 	defer f.Close()
 	h.Typeflag, h.Name = tar.TypeDir, h.Name+"/"
 	if err := errors.Join(e.attributes(fd, h), e.w.WriteHeader(h)); err != nil {
@@ -120,16 +128,16 @@ func (e *exporter) subfolder(dir int, name string, h *tar.Header) error {
 	return e.folder(f, h.Name)
 }
 
-func (e *exporter) file(dir int, name string, h *tar.Header, st *unix.Stat_t) error {
+func (e *exporter) file(path int, h *tar.Header, st *unix.Stat_t) error {
 	if first, ok := e.links[st.Ino]; ok && st.Dev == e.dev {
 		h.Typeflag, h.Linkname = tar.TypeLink, first
 		return e.w.WriteHeader(h)
 	}
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(path), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	f := os.NewFile(uintptr(fd), name)
+	f := os.NewFile(uintptr(fd), h.Name)
 	defer f.Close()
 	if st.Nlink > 1 && st.Dev == e.dev {
 		e.links[st.Ino] = h.Name

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -78,6 +79,49 @@ func TestWriteTar(t *testing.T) {
 	want := "5 d/ |0 d/file |2 d/link ../../../etc/passwd|1 d/second d/file|5 d/sub/ |6 fifo "
 	if s := strings.Join(got, "|"); s != want {
 		t.Errorf("got  %s\nwant %s", s, want)
+	}
+}
+
+// What the archive says of a name and what it holds must be of the same file,
+// though a container swaps it for another kind all the time.
+func TestWriteTarOfWhatChanges(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.WriteFile(dir+"/a", []byte("content"), 0o600), unix.Mkfifo(dir+"/b", 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				unix.Renameat2(unix.AT_FDCWD, dir+"/a", unix.AT_FDCWD, dir+"/b", unix.RENAME_EXCHANGE)
+			}
+		}
+	}()
+	for range 3000 {
+		var b bytes.Buffer
+		root, err := os.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = writeTar(&b, root)
+		root.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := tar.NewReader(&b)
+		for {
+			h, err := r.Next()
+			if err != nil {
+				break
+			}
+			if got, _ := io.ReadAll(r); h.Typeflag == tar.TypeReg && string(got) != "content" {
+				t.Fatalf("%s holds %q", h.Name, got)
+			}
+		}
 	}
 }
 

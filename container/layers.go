@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -162,7 +163,9 @@ func (m *merged) walk(path string) (*entry, error) {
 		case len(rest(todo)) > 0:
 			return nil, &fs.PathError{Op: "look up in image", Path: path, Err: unix.ENOTDIR}
 		default:
-			e.from, err = openIn(e.from, name)
+			if e.from, err = openIn(e.from, name); err == nil {
+				err = unix.Fstat(int(e.from.Fd()), &e.st)
+			}
 			return e, err
 		}
 	}
@@ -189,7 +192,9 @@ func rest(todo []string) []string {
 	return todo
 }
 
-// openIn opens a file that is no directory; for anything but a regular file it is an O_PATH descriptor.
+// openIn opens a file that is no directory; for anything but a regular file it
+// is an O_PATH descriptor. The name is looked up once: in the layer of a running
+// container it may stand for a device the next time.
 func openIn(d *os.File, name string) (*os.File, error) {
 	fd, err := unix.Openat(int(d.Fd()), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -199,9 +204,12 @@ func openIn(d *os.File, name string) (*os.File, error) {
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return os.NewFile(uintptr(fd), name), err
 	}
-	unix.Close(fd)
-	fd, err = unix.Openat(int(d.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	return os.NewFile(uintptr(fd), name), err
+	defer unix.Close(fd)
+	file, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(file), name), nil
 }
 
 func readlinkat(d *os.File, name string) (string, error) {

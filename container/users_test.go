@@ -171,3 +171,47 @@ func TestCopyUpAfterKill(t *testing.T) {
 		}
 	}
 }
+
+// A name that is a regular file when it is looked at and a fifo, or a device,
+// when it is opened: the second must never be opened for reading.
+func TestOpenWhatChanges(t *testing.T) {
+	dir := layer(t, "a", "content")
+	if err := unix.Mkfifo(dir+"/b", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				unix.Renameat2(unix.AT_FDCWD, dir+"/a", unix.AT_FDCWD, dir+"/b", unix.RENAME_EXCHANGE)
+			}
+		}
+	}()
+	for range 20000 {
+		f, err := openIn(d, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			t.Fatal(err)
+		}
+		flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFREG && flags&unix.O_PATH == 0 {
+			t.Fatal("a fifo was opened")
+		}
+		f.Close()
+	}
+}
