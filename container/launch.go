@@ -150,14 +150,17 @@ func (r *running) cloned(pid int) error {
 
 // config is what package runtime needs.
 func (c *Container) config(size *specs.Box) (engine.Config, error) {
+	if c.Options.joins() {
+		c.spec = nil // the others may have been started, or have ended, since Create
+	}
 	spec, err := c.Spec()
+	if err == nil {
+		err = c.unjoined
+	}
 	if err != nil {
 		return engine.Config{}, err
 	}
 	c.spec = nil // the next start looks anew
-	if err := c.joined(); err != nil {
-		return engine.Config{}, err
-	}
 	spec.Process.ConsoleSize = size
 	group, err := c.cgroupPlan()
 	if err != nil {

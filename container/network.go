@@ -109,23 +109,4 @@ func (c *Container) copyNetworkFiles(id string) error {
 	return nil
 }
 
-// joined makes sure that the containers whose namespaces are joined run.
-func (c *Container) joined() error {
-	o := &c.Options
-	for _, mode := range [...]string{o.Network, o.PID, o.IPC} {
-		id, ok := strings.CutPrefix(mode, "container:")
-		if !ok {
-			continue
-		}
-		t, err := c.store.Lookup(id)
-		if err != nil {
-			return fmt.Errorf("join namespaces: %w", err)
-		}
-		if st := t.State(); st.Status != Running && st.Status != Paused {
-			return fmt.Errorf("join the namespaces of container %s: it %w", t.Name, ErrNotRunning)
-		}
-	}
-	return nil
-}
-
 var anyAddr = netip.AddrFrom4([4]byte{})

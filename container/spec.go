@@ -195,6 +195,7 @@ func userMount(m *MountPoint) specs.Mount {
 // gather looks at the host for what the spec needs of it.
 func (c *Container) gather() (facts, error) {
 	o := &c.Options
+	c.unjoined = nil
 	f := facts{Bound: boundingSet(), Dir: c.store.dir(c.ID), Root: c.store.Root}
 	var err error
 	if f.Devices, err = hostDevices(o.Devices); err != nil {
@@ -216,8 +217,10 @@ func (c *Container) gather() (facts, error) {
 			return f, fmt.Errorf("join the %s namespace: %w", n.kind, err)
 		}
 		st := t.State()
-		if st.Pid == 0 {
-			continue // an error at the start, not when it is made
+		if st.Status != Running && st.Status != Paused {
+			// an error at the start, not when it is made
+			c.unjoined = fmt.Errorf("join the %s namespace of container %s: it %w", n.kind, t.Name, ErrNotRunning)
+			continue
 		}
 		*n.path = "/proc/" + strconv.Itoa(st.Pid) + "/ns/" + n.kind
 	}
@@ -232,6 +235,11 @@ func (c *Container) prepare() (*specs.Spec, error) {
 	}
 	c.spec, err = buildSpec(&c.Record, f)
 	return c.spec, err
+}
+
+// joins tells whether other containers' namespaces are joined.
+func (o *Options) joins() bool {
+	return slices.ContainsFunc([]string{o.Network, o.PID, o.IPC}, func(mode string) bool { return strings.HasPrefix(mode, "container:") })
 }
 
 // Spec is the OCI spec that a start now would use.

@@ -2,8 +2,10 @@ package container
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -72,5 +74,44 @@ func TestSpecGolden(t *testing.T) {
 		if d := cmp.Diff(string(want), string(got)); d != "" {
 			t.Errorf("%s (go test -update writes it anew): %s", name, d)
 		}
+	}
+}
+
+// A container whose namespaces are joined may be started between create and start.
+func TestJoinedSinceCreate(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: a container's layer has the image's owner")
+	}
+	s := &Store{Root: t.TempDir()}
+	other := addContainer(t, s, strings.Repeat("a", 64), "other")
+	o := Options{Image: HostImage, Args: []string{"true"}, Network: "container:other", PID: "container:other", IPC: "container:other"}
+	c, err := s.Create(nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.config(nil); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "other") {
+		t.Errorf("joins one that does not run: %v", err)
+	}
+	if c, err = s.Create(nil, o); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ticks, _ := procStart(os.Getpid())
+	if err := other.writeState(State{Status: Running, Pid: os.Getpid(), StartTicks: ticks, Boot: bootID()}, false); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := c.config(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	joined := 0
+	for _, n := range cfg.Spec.Linux.Namespaces {
+		if strings.HasPrefix(n.Path, "/proc/"+strconv.Itoa(os.Getpid())+"/ns/") {
+			joined++
+		}
+	}
+	if joined != 3 {
+		t.Errorf("%d of 3 namespaces are joined: %v", joined, cfg.Spec.Linux.Namespaces)
 	}
 }

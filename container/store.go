@@ -55,12 +55,13 @@ type Container struct {
 	// Trace, when set, gets every step of a start (run --explain).
 	Trace func(step string, err error, d time.Duration) `json:"-"`
 
-	store *Store
-	dir   string
-	held  *os.File    // the lock, from Create until the start
-	spec  *specs.Spec // from Create until the start
-	last  *State      // as this process last knew it
-	gone  bool        // removed by this process: last is all there is
+	store    *Store
+	dir      string
+	held     *os.File    // the lock, from Create until the start
+	spec     *specs.Spec // from Create until the start
+	unjoined error       // what the last spec lacks: a container whose namespace is joined does not run
+	last     *State      // as this process last knew it
+	gone     bool        // removed by this process: last is all there is
 }
 
 // Open returns the store below root. It creates nothing, and shuts to other
