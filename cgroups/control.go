@@ -54,7 +54,27 @@ func walk(dir string, visit func(string) error) error {
 
 // Kill ends every process of a cgroup and of those below it, also while they
 // fork (cgroup.kill, Linux 5.14).
-func Kill(dir string) error { return write(dir, "cgroup.kill", "1") }
+func Kill(dir string) error {
+	err := write(dir, "cgroup.kill", "1")
+	if !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	// A threaded cgroup holds threads, and cgroup.kill is for processes. These
+	// end by any of their threads; stopped by the freezer none makes another.
+	if err := write(dir, "cgroup.freeze", "1"); err != nil {
+		return err
+	}
+	ids, err := Procs(dir)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := unix.Kill(id, unix.SIGKILL); err != nil && err != unix.ESRCH {
+			return os.NewSyscallError("kill", err)
+		}
+	}
+	return write(dir, "cgroup.freeze", "0")
+}
 
 // Remove kills what is left in a cgroup and removes it with all below it. One
 // that is not there is fs.ErrNotExist.

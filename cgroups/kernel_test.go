@@ -425,6 +425,12 @@ func TestKernelThreaded(t *testing.T) {
 	if pids, err := Procs(m.Dir()); err != nil || !slices.Contains(pids, j.Process.Pid) {
 		t.Errorf("%v %v", pids, err)
 	}
+	if err := m.Remove(); err != nil { // cgroup.kill does not work there
+		t.Error(err)
+	}
+	if err := j.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("the process of a removed cgroup: %v", err)
+	}
 }
 
 func TestKernelDeviceFilterIsReplaced(t *testing.T) {

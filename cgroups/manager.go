@@ -21,6 +21,8 @@ type Manager interface {
 	// Apply makes the cgroup and opens its directory, for CLONE_INTO_CGROUP;
 	// the caller closes it. Without file and error the container has to do
 	// without: an unprivileged user may make none, and no limit asks for one.
+	// A user whose session is not below his systemd's gets EACCES of clone3
+	// for a scope: the process is then the placeholder itself, or Attach moves it.
 	Apply(hold Placeholder) (*os.File, error)
 	// Update changes the limits of a live cgroup, see the function Update.
 	Update(l Limits) error

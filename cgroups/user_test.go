@@ -84,6 +84,13 @@ func (a *answer) goOn(first *exec.Cmd) {
 	if err != nil {
 		a.Sub = err.Error()
 	}
+	dir, err := os.Open(m.Dir())
+	if err == nil {
+		third := exec.Command("true")
+		third.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+		err = third.Run()
+	}
+	a.Files["clone"] = fmt.Sprint(err)
 	go func() { first.Wait(); second.Wait() }()
 }
 
