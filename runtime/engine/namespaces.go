@@ -61,14 +61,14 @@ func (d *decision) join(list []*specs.LinuxNamespace) error {
 			}
 		}
 	}
-	d.files.ns = make([]file, len(before))
-	for i, n := range before {
+	d.files.ns = make([]file, 0, len(before))
+	for _, n := range before {
 		if n.Type == specs.PIDNamespace && !user {
 			d.pidNS = n.Path // for children of the caller: pid_namespaces(7)
 			continue
 		}
-		f := &d.files.ns[i]
-		*f = file{path: n.Path, flag: cloneFlag(n.Type)}
+		d.files.ns = append(d.files.ns, file{path: n.Path, flag: cloneFlag(n.Type)})
+		f := &d.files.ns[len(d.files.ns)-1]
 		d.add(setNS{at(n.Path, f), f.flag, f.path})
 	}
 	if user {
