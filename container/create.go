@@ -205,10 +205,9 @@ func (c *Container) checkModes() error {
 				return fmt.Errorf("--%s %s: %w", m.flag, *m.mode, err)
 			}
 			*m.mode = "container:" + t.ID
-		case *m.mode == "" || *m.mode == "default" || slices.Contains(strings.Fields(m.ok), *m.mode):
-			if *m.mode == "default" || m.flag == "network" && *m.mode == "" {
-				*m.mode, _, _ = strings.Cut(m.ok, " ")
-			}
+		case m.flag == "network" && (*m.mode == "" || *m.mode == "default"):
+			*m.mode = "bridge"
+		case *m.mode == "" || slices.Contains(strings.Fields(m.ok), *m.mode):
 		case m.flag == "network":
 			return fmt.Errorf("network %s not found", *m.mode)
 		default:

@@ -47,7 +47,7 @@ func (c *Container) show(pid int) error {
 	var tree *os.File
 	var err error
 	if pid != 0 {
-		tree, err = c.runningRoot(pid)
+		tree, err = cloneOf(pid, "/")
 	} else {
 		tree, err = c.overlay(c.dir + "/upper")
 	}
@@ -55,15 +55,7 @@ func (c *Container) show(pid int) error {
 		return err
 	}
 	defer tree.Close()
-	if err := os.Mkdir(c.shown(), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	err = unix.MoveMount(int(tree.Fd()), "", unix.AT_FDCWD, c.shown(), unix.MOVE_MOUNT_F_EMPTY_PATH)
-	if err != nil {
-		os.Remove(c.shown())
-		return &fs.PathError{Op: "move_mount", Path: c.shown(), Err: err}
-	}
-	return nil
+	return attach(tree, c.shown())
 }
 
 // Root opens the root file system for reading. It is mounted nowhere: with the
@@ -80,7 +72,7 @@ func (c *Container) Root() (root *os.File, release func(), err error) {
 	case mounted(c.shown()):
 		tree, err = clone(c.shown())
 	case st.Status == Running || st.Status == Paused:
-		tree, err = c.runningRoot(st.Pid)
+		tree, err = cloneOf(st.Pid, "/")
 	default:
 		tree, err = c.overlay("")
 	}
@@ -170,13 +162,21 @@ func (c *Container) Unmount() error {
 
 // unmount: without MNT_DETACH it fails while somebody uses the mount.
 func (c *Container) unmount(flags int) error {
-	if !mounted(c.shown()) {
-		return nil
-	}
-	if err := unix.Unmount(c.shown(), flags|unix.UMOUNT_NOFOLLOW); err != nil {
+	if err := detach(c.shown(), flags); err != nil {
 		return fmt.Errorf("unmount container %s: %w", c.Name, err)
 	}
-	os.Remove(c.shown())
+	return nil
+}
+
+// detach undoes attach.
+func detach(dir string, flags int) error {
+	if !mounted(dir) {
+		return nil
+	}
+	if err := unix.Unmount(dir, flags|unix.UMOUNT_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "umount", Path: dir, Err: err}
+	}
+	os.Remove(dir)
 	return nil
 }
 
@@ -194,10 +194,10 @@ func (c *Container) hide() (bool, error) {
 	return true, err
 }
 
-// runningRoot clones the root mount of a running container. open_tree(2) clones
-// only what is in the caller's own namespace, so a thread goes there, and ends
-// instead of being used again.
-func (c *Container) runningRoot(pid int) (*os.File, error) {
+// cloneOf clones a mount of a running container. open_tree(2) clones only what
+// is in the caller's own namespace, so a thread goes there, and ends instead of
+// being used again.
+func cloneOf(pid int, path string) (*os.File, error) {
 	type result struct {
 		tree *os.File
 		err  error
@@ -205,14 +205,14 @@ func (c *Container) runningRoot(pid int) (*os.File, error) {
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread() // not unlocked
-		tree, err := cloneRoot(pid)
+		tree, err := cloneInside(pid, path)
 		done <- result{tree, err}
 	}()
 	r := <-done
 	return r.tree, r.err
 }
 
-func cloneRoot(pid int) (*os.File, error) {
+func cloneInside(pid int, path string) (*os.File, error) {
 	host, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -229,7 +229,7 @@ func cloneRoot(pid int) (*os.File, error) {
 	if err := unix.Setns(ns, unix.CLONE_NEWNS); err != nil {
 		return nil, fmt.Errorf("join the mount namespace of process %d: %w", pid, err)
 	}
-	tree, err := clone("/")
+	tree, err := clone(path)
 	// the thread that ends may be the process's first, and what /proc/self shows
 	if back := unix.Setns(host, unix.CLONE_NEWNS); back != nil {
 		err = errors.Join(err, fmt.Errorf("come back to the host's mount namespace: %w", back))
@@ -237,9 +237,15 @@ func cloneRoot(pid int) (*os.File, error) {
 	return tree, err
 }
 
-// clone copies one mount, attached nowhere.
+// clone copies one mount, attached nowhere. A container may have put links on
+// the way, and those of its /proc lead anywhere: none is followed.
 func clone(path string) (*os.File, error) {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	at, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})
+	if err != nil {
+		return nil, &fs.PathError{Op: "openat2", Path: path, Err: err}
+	}
+	defer unix.Close(at)
+	fd, err := unix.OpenTree(at, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil {
 		return nil, fmt.Errorf("clone the mount at %s: %w", path, err)
 	}
@@ -250,4 +256,16 @@ func clone(path string) (*os.File, error) {
 		return nil, fmt.Errorf("set the attributes of the mount at %s: %w", path, err)
 	}
 	return tree, nil
+}
+
+// attach puts a mount that is attached nowhere at dir, which it makes.
+func attach(tree *os.File, dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := unix.MoveMount(int(tree.Fd()), "", unix.AT_FDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		os.Remove(dir)
+		return &fs.PathError{Op: "move_mount", Path: dir, Err: err}
+	}
+	return nil
 }

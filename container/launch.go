@@ -113,6 +113,11 @@ func (r *running) start(ctx context.Context, s stdio) error {
 	if err := c.store.makeMountPoints(); err != nil {
 		return err
 	}
+	giveBack, err := c.borrowShm()
+	if err != nil {
+		return err
+	}
+	defer giveBack() // one that stays mounted is taken away at the next start or end
 	child, err := r.pipes(s, &cfg)
 	if err != nil {
 		return err
@@ -295,6 +300,7 @@ func (c *Container) Plan() (*engine.Plan, error) {
 	for _, name := range networkFiles {
 		cfg.Made = append(cfg.Made, c.store.dir(c.ID)+"/"+name)
 	}
+	cfg.Made = append(cfg.Made, c.store.dir(c.ID)+"/shm/")
 	if c.Options.Network == "bridge" {
 		cfg.Network = func(int) error { return nil }
 	}

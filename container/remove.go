@@ -100,8 +100,8 @@ func (c *Container) requestStop() error {
 // remove deletes all there is of the container, holding its lock. The folder
 // goes out of sight first, under a name that tells sweep what is left to do.
 func (c *Container) remove(volumes bool) error {
-	// a mount left by Mount would be walked into
-	if err := c.unmount(unix.MNT_DETACH); err != nil {
+	// what is still mounted there would be walked into
+	if err := errors.Join(c.unmount(unix.MNT_DETACH), c.dropShm()); err != nil {
 		return err
 	}
 	gone := c.store.dir(".rm-" + c.ID)

@@ -130,9 +130,14 @@ func mounts(r *Record, f facts) []specs.Mount {
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=" + strconv.FormatInt(shm, 10)}},
 	}
-	if o.IPC == "host" {
+	switch {
+	case o.IPC == "host":
 		list[5] = bind("/dev/mqueue", "/dev/mqueue", "nosuid", "noexec", "nodev")
 		list[6] = bind("/dev/shm", "/dev/shm", "nosuid", "noexec", "nodev")
+	case o.IPC == "none": // docker: /dev/shm is not mounted
+		list = list[:6]
+	case strings.HasPrefix(o.IPC, "container:"):
+		list[6] = bind(f.Dir+"/shm", "/dev/shm", "nosuid", "noexec", "nodev")
 	}
 	if r.Image != HostImage || o.Network == "bridge" {
 		for _, name := range networkFiles {
@@ -221,6 +226,9 @@ func (c *Container) gather() (facts, error) {
 			// an error at the start, not when it is made
 			c.unjoined = fmt.Errorf("join the %s namespace of container %s: it %w", n.kind, t.Name, ErrNotRunning)
 			continue
+		}
+		if ipc := t.Options.IPC; n.kind == "ipc" && (ipc == "private" || ipc == "none") {
+			return f, notShareable(t)
 		}
 		*n.path = "/proc/" + strconv.Itoa(st.Pid) + "/ns/" + n.kind
 	}

@@ -71,3 +71,22 @@ t_explain_is_what_runs() { # the system calls of the plan are those that strace 
 		"$TMP/told" "$TMP/seen" || fail "strace saw a call that the plan does not have"
 	[ "$(wc -l <"$TMP/seen")" -gt 50 ] || fail "only $(wc -l <"$TMP/seen") calls seen"
 }
+t_ipc() {
+	b run -d --name donor --network none --ipc shareable busybox sh -c 'echo covfefe >/dev/shm/bar; sleep 100' >/dev/null
+	try run --rm --network none --ipc container:donor busybox sh -c 'cat /dev/shm/bar; echo back >/dev/shm/baz; readlink /proc/self/ns/ipc'
+	eq "$out" "covfefe"$'\n'"$(b exec donor readlink /proc/self/ns/ipc)" "$err"
+	eq "$(b exec donor cat /dev/shm/baz)" back
+	like "$(b explain run --rm --network none --ipc container:donor busybox true)" '/shm'
+	b rm -f donor >/dev/null
+	try run --rm --network none --ipc none busybox sh -c 'ls -d /dev/shm; readlink /proc/self/ns/ipc'
+	like "$err" 'No such file'; like "$out" '^ipc'; [ "$out" != "$(readlink /proc/self/ns/ipc)" ] || fail "the host's IPC namespace"
+	b run -d --name donor --network none --ipc private busybox sleep 100 >/dev/null
+	refuse 125 'non-shareable' run --rm --network none --ipc container:donor busybox true
+	b rm -f donor >/dev/null
+	refuse 125 'invalid mode' run --rm --network none --ipc default busybox true # was the host's
+	b create --name late --network none --ipc shareable busybox sleep 100 >/dev/null
+	b create --name joins --network container:late --pid container:late --ipc container:late busybox readlink /proc/self/ns/ipc >/dev/null
+	refuse 125 'is not running' start -a joins
+	b start late >/dev/null; eq "$(b start -a joins)" "$(b exec late readlink /proc/self/ns/ipc)"
+	b rm -f joins late >/dev/null
+}

@@ -66,8 +66,9 @@ type Config struct {
 	NoSetgroups  bool // the user namespace forbids setgroups(2)
 	Labels       Labels
 
-	// Made are files that do not exist yet when the plan is decided, and will
-	// when it is started: sources of bind mounts, such as resolv.conf.
+	// Made are files, with a slash at the end directories, that do not exist yet
+	// when the plan is decided, and will when it is started: sources of bind
+	// mounts, such as resolv.conf.
 	Made []string
 
 	warnings []string

@@ -52,6 +52,9 @@ func (h host) Kind(path string) byte {
 	if slices.Contains(h.made, path) {
 		return 'f'
 	}
+	if slices.Contains(h.made, path+"/") {
+		return 'd'
+	}
 	var st unix.Stat_t
 	if unix.Stat(path, &st) != nil {
 		return 0
