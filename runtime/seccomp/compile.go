@@ -103,7 +103,7 @@ func (f *Filter) listener(p *specs.LinuxSeccomp) error {
 // assemble makes the program: the native architecture is asked for first, and
 // killed is who belongs to none.
 func assemble(tables []*table, defaultAction uint32) []unix.SockFilter {
-	a := &assembler{code: make([]unix.SockFilter, 0, 256)}
+	a := &assembler{code: make([]unix.SockFilter, 0, 512)}
 	var amd64, x32 *table
 	for _, t := range tables {
 		switch t.arch.column {
@@ -113,10 +113,11 @@ func assemble(tables []*table, defaultAction uint32) []unix.SockFilter {
 			x32 = t
 		}
 	}
+	p := planner{assembler: a, defaultAction: defaultAction, spans: make([]span, 0, 256)}
 	sections := make([]target, len(tables))
 	for i := len(tables) - 1; i >= 0; i-- {
 		t := tables[i]
-		p := planner{assembler: a, defaultAction: defaultAction, spans: make([]span, 0, 128)}
+		p.spans, p.weight = p.spans[:0], 1
 		switch {
 		case t == x32 && amd64 != nil:
 			continue // is in the section of amd64

@@ -2,7 +2,7 @@
 // BPF program that seccomp(2) installs. It needs neither libseccomp nor cgo,
 // and knows every architecture, action, operator and flag of the spec.
 //
-// How a profile becomes a program, in the order of the files:
+// How a profile becomes a program (Compile in compile.go), file by file:
 //
 //	profile.go   the profile is read: words become numbers, mistakes errors
 //	arch.go      which architectures it is for: the native one always first
@@ -43,8 +43,20 @@
 // Rules of one system call with different actions, whose conditions overlap, are
 // tried in the order of order.go; two with the same conditions are an error.
 //
+// # What is otherwise
+//
 // runc accepts an errnoRet with an action that has no use for it. The spec
-// demands an error, and gets one here (crun does so too). On ARM the private
-// calls from 0xf0000 do not count as the largest number; in runc they hide
-// that a call is new.
+// demands an error, and gets one here (crun does so too).
+//
+// Numbers from 0xf0000, which are ARM's private calls, do not count as the
+// largest that a profile names, nor does a call count as absent that goes
+// through socketcall(2): runc's patch takes both otherwise, and a new call
+// gets EPERM on ARM.
+//
+// libseccomp (2.5.4 and 2.6.1) compiles some profiles wrongly that have rules
+// of several conditions for one system call: it compares the wrong word, takes
+// a rule for redundant, or never comes to an end. The tests know how to tell
+// (confused_test.go, model_test.go). Which of two NE rules with different
+// actions counts depends there on the upper half of the argument; here it does
+// not.
 package seccomp

@@ -73,6 +73,9 @@ func speaks(chosen []*arch, column int) bool {
 // arguments are.
 func meant(call *specs.LinuxSyscall, name string, a *arch, d *data) (always, holds bool) {
 	line := findSyscall(name, 1)
+	if line < 0 {
+		return false, false
+	}
 	if s := a.slot(line); s >= 0 && a.number(s) == d.nr {
 		always, holds = true, true
 		for _, args := range split(call.Args) {
@@ -214,6 +217,9 @@ func enosys(p *specs.LinuxSeccomp, chosen []*arch, d *data) bool {
 		for _, call := range p.Syscalls {
 			for _, name := range call.Names {
 				line := findSyscall(name, 1)
+				if line < 0 {
+					continue
+				}
 				if s := a.slot(line); s < privateSlot {
 					last = max(last, s)
 				}

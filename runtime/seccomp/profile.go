@@ -3,7 +3,6 @@ package seccomp
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -13,8 +12,7 @@ import (
 type rule struct {
 	lines  []uint16 // system calls, as lines of the table
 	action uint32   // SECCOMP_RET_* with its data
-	// The conditions under which it holds, each a list that must hold as a
-	// whole; none: always.
+	// When it holds: if all conditions of one of these lists do.
 	when [][]cond
 }
 
@@ -37,6 +35,9 @@ const (
 	greaterThan
 	maskedEqual
 )
+
+// always is when a rule without conditions holds.
+var always = [][]cond{nil}
 
 const seccompArgs = 6 // linux/seccomp.h: seccomp_data.args
 
@@ -120,7 +121,7 @@ func readAction(action specs.LinuxSeccompAction, errnoRet *uint) (uint32, error)
 // every condition was.
 func readArgs(args []specs.LinuxSeccompArg) ([][]cond, error) {
 	if len(args) == 0 {
-		return nil, nil
+		return always, nil
 	}
 	conds := make([]cond, len(args))
 	seen, twice := 0, false
@@ -134,7 +135,7 @@ func readArgs(args []specs.LinuxSeccompArg) ([][]cond, error) {
 		seen |= 1 << c.arg
 	}
 	if !twice {
-		slices.SortFunc(conds, func(a, b cond) int { return int(a.arg) - int(b.arg) })
+		sortByArg(conds)
 		return [][]cond{conds}, nil
 	}
 	when := make([][]cond, len(conds))
@@ -142,6 +143,15 @@ func readArgs(args []specs.LinuxSeccompArg) ([][]cond, error) {
 		when[i] = conds[i : i+1 : i+1]
 	}
 	return when, nil
+}
+
+// sortByArg inserts each in its place: they are six at most.
+func sortByArg(conds []cond) {
+	for i := range conds {
+		for j := i; j > 0 && conds[j].arg < conds[j-1].arg; j-- {
+			conds[j], conds[j-1] = conds[j-1], conds[j]
+		}
+	}
 }
 
 func readArg(a *specs.LinuxSeccompArg) (cond, error) {

@@ -11,7 +11,8 @@ type table struct {
 	arch     *arch
 	slot     [slots]uint16
 	verdicts []verdict
-	last     int // the highest slot that the profile names, private calls apart; -1: none
+	last     int    // the highest slot that the profile names, private calls apart; -1: none
+	conds    []cond // of calls that others carry
 }
 
 // A verdict is an action or, where alts are, the action of the first of them
@@ -31,15 +32,26 @@ func decide(a *arch, rules []rule, defaultAction uint32) (*table, error) {
 	for i := range rules {
 		r := &rules[i]
 		for _, line := range r.lines {
-			if err := t.rule(r, a.slot(int(line)), defaultAction); err != nil {
-				return nil, err
+			slot := a.slot(int(line))
+			carrier, call := noCarrier, uint64(0)
+			if a.mux {
+				carrier, call = carriedBy(int(line))
 			}
-			if !a.mux {
+			t.name(slot)
+			if carrier != noCarrier {
+				t.name(carriers[carrier])
+			}
+			if r.action == defaultAction {
 				continue
 			}
-			if c, call := carriedBy(int(line)); c != noCarrier {
-				through := rule{action: r.action, when: carried(r.when, call)}
-				if err := t.rule(&through, carriers[c], defaultAction); err != nil {
+			for _, conds := range r.when {
+				if err := t.add(slot, r.action, conds); err != nil {
+					return nil, err
+				}
+				if carrier == noCarrier {
+					continue
+				}
+				if err := t.add(carriers[carrier], r.action, t.carried(conds, call)); err != nil {
 					return nil, err
 				}
 			}
@@ -49,43 +61,38 @@ func decide(a *arch, rules []rule, defaultAction uint32) (*table, error) {
 	return t, nil
 }
 
-// rule lets a rule count for the system call of a slot, if the architecture
-// has it.
-func (t *table) rule(r *rule, slot int, defaultAction uint32) error {
-	if slot < 0 {
-		return nil
-	}
+// name notes that the profile speaks of a slot.
+func (t *table) name(slot int) {
 	if slot < privateSlot {
 		t.last = max(t.last, slot)
 	}
-	if r.action == defaultAction {
+}
+
+// add lets an action count for the system call of a slot, if the architecture
+// has it, under conditions.
+func (t *table) add(slot int, action uint32, conds []cond) error {
+	if slot < 0 {
 		return nil
 	}
-	if r.when == nil {
-		t.always(slot, r.action)
+	conds = t.arch.effective(conds)
+	if len(conds) == 0 {
+		t.always(slot, action)
 		return nil
 	}
-	for _, conds := range r.when {
-		conds = t.arch.effective(conds)
-		if len(conds) == 0 {
-			t.always(slot, r.action)
-			continue
-		}
-		v := t.slot[slot]
-		if v != 0 && t.verdicts[v-1].alts == nil {
-			continue // a rule without conditions was there
-		}
-		if v == 0 {
-			t.verdicts = append(t.verdicts, verdict{})
-			v = uint16(len(t.verdicts))
-			t.slot[slot] = v
-		}
-		alts, err := insert(t.verdicts[v-1].alts, alternative{conds: conds, action: r.action}, t.arch.wide)
-		if err != nil {
-			return fmt.Errorf("seccomp: system call %d of %s: %w", t.arch.number(slot), t.arch.name, err)
-		}
-		t.verdicts[v-1].alts = alts
+	v := t.slot[slot]
+	if v != 0 && t.verdicts[v-1].alts == nil {
+		return nil // a rule without conditions was there
 	}
+	if v == 0 {
+		t.verdicts = append(t.verdicts, verdict{})
+		v = uint16(len(t.verdicts))
+		t.slot[slot] = v
+	}
+	alts, err := insert(t.verdicts[v-1].alts, alternative{conds: conds, action: action}, t.arch.wide)
+	if err != nil {
+		return fmt.Errorf("seccomp: system call %d of %s: %w", t.arch.number(slot), t.arch.name, err)
+	}
+	t.verdicts[v-1].alts = alts
 	return nil
 }
 
@@ -155,19 +162,13 @@ func (a *arch) effective(conds []cond) []cond {
 // ipc(2): their first argument is the number of the call. Its own first
 // argument is out of reach then; the others are compared as they are, for want
 // of better (libseccomp does so, too).
-func carried(when [][]cond, call uint64) [][]cond {
-	number := cond{arg: 0, op: equal, mask: ^uint64(0), val: call}
-	if when == nil {
-		return [][]cond{{number}}
-	}
-	out := make([][]cond, len(when))
-	for i, conds := range when {
-		out[i] = append(out[i], number)
-		for _, c := range conds {
-			if c.arg != 0 {
-				out[i] = append(out[i], c)
-			}
+func (t *table) carried(conds []cond, call uint64) []cond {
+	begin := len(t.conds)
+	t.conds = append(t.conds, cond{arg: 0, op: equal, mask: ^uint64(0), val: call})
+	for _, c := range conds {
+		if c.arg != 0 {
+			t.conds = append(t.conds, c)
 		}
 	}
-	return out
+	return t.conds[begin:len(t.conds):len(t.conds)]
 }

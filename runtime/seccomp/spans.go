@@ -6,8 +6,8 @@ import "golang.org/x/sys/unix"
 // next one starts, the last one with the largest number.
 type span struct {
 	start  uint32
+	weight int32 // how many calls are in it
 	to     target
-	weight int // how many calls are in it
 }
 
 // A planner makes spans of tables.
@@ -15,6 +15,7 @@ type planner struct {
 	*assembler
 	spans         []span
 	defaultAction uint32
+	weight        int32 // of one number
 }
 
 const (
@@ -33,12 +34,12 @@ func permissive(action uint32) bool {
 }
 
 // add begins a span where the verdict changes.
-func (p *planner) add(start uint32, to target, weight int) {
+func (p *planner) add(start uint32, to target, weight int32) {
 	if n := len(p.spans); n > 0 && p.spans[n-1].to == to {
 		p.spans[n-1].weight += weight
 		return
 	}
-	p.spans = append(p.spans, span{start, to, weight})
+	p.spans = append(p.spans, span{start, weight, to})
 }
 
 // table adds the spans of one table, from its first number on.
@@ -60,12 +61,12 @@ func (p *planner) table(t *table) {
 		if s == 0 && (t.arch.column == colS390 || t.arch.column == colS390X) && p.after(t) == noCall {
 			v = noCall
 		}
-		p.add(t.arch.number(s), v, 1)
+		p.add(t.arch.number(s), v, p.weight)
 	}
-	p.add(t.arch.number(t.last+1), p.after(t), 1)
+	p.add(t.arch.number(t.last+1), p.after(t), 0)
 	if t.arch.column == colARM {
 		for s := privateSlot; s < slots; s++ {
-			p.add(t.arch.number(s), to[t.slot[s]], 1)
+			p.add(t.arch.number(s), to[t.slot[s]], p.weight)
 		}
 		p.add(t.arch.number(slots-1)+1, p.after(t), 0)
 	}
@@ -83,7 +84,9 @@ func (p *planner) after(t *table) target {
 // amd64 and x32 apart. Either table may be nil.
 func (p *planner) x86(amd64, x32 *table) {
 	if amd64 != nil {
+		p.weight = 16 // hardly anybody is x32
 		p.table(amd64)
+		p.weight = 1
 	} else {
 		p.add(0, kill, 0)
 	}

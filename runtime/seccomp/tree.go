@@ -22,7 +22,7 @@ func (a *assembler) tree(spans []span) target {
 
 // middle gives where the second half of the spans begins.
 func middle(spans []span) int {
-	total := 0
+	total := int32(0)
 	for i := range spans {
 		total += spans[i].weight
 	}
@@ -37,4 +37,4 @@ func middle(spans []span) int {
 	return best
 }
 
-func abs(n int) int { return max(n, -n) }
+func abs(n int32) int32 { return max(n, -n) }
