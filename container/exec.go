@@ -114,6 +114,7 @@ func (c *Container) execProcess(o *ExecOptions) (*specs.Process, error) {
 		Terminal: o.TTY && !o.Detach, Args: o.Args, Env: e, Cwd: cwd, Capabilities: pc,
 		User:            specs.User{UID: id.UID, GID: id.GID, AdditionalGids: id.Groups},
 		NoNewPrivileges: sec.noNewPrivs, OOMScoreAdj: c.Options.OOMScoreAdj, Rlimits: limits,
+		ApparmorProfile: sec.apparmor,
 	}, nil
 }
 
@@ -143,7 +144,7 @@ func (e *execution) start(ctx context.Context, c *Container, st State, p *specs.
 		}
 	}
 	e.proc, err = engine.Exec(ctx, engine.ExecConfig{
-		Pid: st.Pid, Process: p, Cgroup: dir, Stdin: cfg.Stdin, Stdout: cfg.Stdout, Stderr: cfg.Stderr,
+		Pid: st.Pid, Process: p, Cgroup: dir, Labels: securityLabels(p), Stdin: cfg.Stdin, Stdout: cfg.Stdout, Stderr: cfg.Stderr,
 	})
 	if err != nil {
 		return fmt.Errorf("exec in container %s: %w", c.Name, err)

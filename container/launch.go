@@ -186,6 +186,7 @@ func (c *Container) config(size *specs.Box) (engine.Config, error) {
 			UserXattr: image.UserXattr(), Volatile: c.Options.Remove},
 		Cgroup:  engine.Plain{Plan: group},
 		Devices: devices,
+		Labels:  securityLabels(spec.Process),
 		Init:    c.Options.Init,
 		Trace:   c.Trace,
 	}, nil

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/image"
@@ -210,7 +211,18 @@ func TestSecurityOptions(t *testing.T) {
 	if err != nil || !s.noNewPrivs || !s.seccompUnconfined {
 		t.Error(s, err)
 	}
-	for _, o := range []string{"seccomp=/p.json", "foo", "apparmor=mine", "no-new-privileges=maybe"} {
+	// a profile that is not enforced must not be taken without a word
+	s, err = parseSecurity([]string{"apparmor=docker-default"})
+	switch {
+	case appArmor() && (err != nil || s.apparmor != "docker-default"):
+		t.Error(s, err)
+	case !appArmor() && (err == nil || !strings.Contains(err.Error(), "AppArmor is not enabled")):
+		t.Error(err)
+	}
+	if l := securityLabels(&specs.Process{ApparmorProfile: "p"}); l.Exec != "exec p" {
+		t.Error(l)
+	}
+	for _, o := range []string{"seccomp=/p.json", "foo", "apparmor=", "no-new-privileges=maybe"} {
 		if _, err := parseSecurity([]string{o}); err == nil {
 			t.Errorf("%s: no error", o)
 		}

@@ -7,13 +7,30 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-run/berth/runtime/engine"
 )
 
 // security is what --security-opt decides.
 type security struct {
 	noNewPrivs        bool
 	seccompUnconfined bool
-	showPaths         bool // systempaths=unconfined: nothing in /proc and /sys is hidden
+	showPaths         bool   // systempaths=unconfined: nothing in /proc and /sys is hidden
+	apparmor          string // the profile, "" for none
+}
+
+// securityLabels are what the kernel's security modules are told before execve.
+func securityLabels(p *specs.Process) engine.Labels {
+	if p.ApparmorProfile == "" {
+		return engine.Labels{}
+	}
+	return engine.Labels{ExecFile: "/proc/self/attr/apparmor/exec", Exec: "exec " + p.ApparmorProfile} // Linux 5.1
+}
+
+// appArmor tells whether the kernel enforces AppArmor profiles.
+func appArmor() bool {
+	b, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+	return err == nil && len(b) > 0 && b[0] == 'Y'
 }
 
 func parseSecurity(list []string) (security, error) {
@@ -39,9 +56,12 @@ func parseSecurity(list []string) (security, error) {
 		case key == "seccomp" && val == "builtin":
 		case key == "seccomp":
 			return s, fmt.Errorf("--security-opt %s: profiles of one's own cannot be read yet", opt)
-		case key == "apparmor" && (val == "unconfined" || val == "docker-default" || val == "runtime/default"):
-		case key == "apparmor":
-			return s, fmt.Errorf("--security-opt %s: berth loads no AppArmor profiles", opt)
+		case key == "apparmor" && val == "unconfined":
+		case key == "apparmor" && val != "":
+			if !appArmor() {
+				return s, fmt.Errorf("--security-opt %s: AppArmor is not enabled on this host", opt)
+			}
+			s.apparmor = val // loaded by the administrator, else execve says that it is not there
 		case key == "label" && (val == "disable" || strings.Contains(val, ":")):
 			// SELinux is not enabled where berth runs: as docker does then, ignored
 		case key == "systempaths" && val == "unconfined":

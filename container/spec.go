@@ -47,7 +47,7 @@ func buildSpec(r *Record, f facts) (*specs.Spec, error) {
 			User: specs.User{UID: r.Identity.UID, GID: r.Identity.GID, AdditionalGids: r.Identity.Groups},
 			Args: append([]string{r.Path}, r.Args...), Env: r.Env, Cwd: r.Cwd,
 			Capabilities: processCaps(caps, r.Identity.UID), Rlimits: limits,
-			NoNewPrivileges: sec.noNewPrivs, OOMScoreAdj: o.OOMScoreAdj,
+			NoNewPrivileges: sec.noNewPrivs, OOMScoreAdj: o.OOMScoreAdj, ApparmorProfile: sec.apparmor,
 		},
 		Mounts: mounts(r, f),
 		Linux: &specs.Linux{

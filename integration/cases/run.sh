@@ -24,6 +24,11 @@ t_errors() {
 	refuse 125 vm.swappiness run --rm --network none --sysctl vm.swappiness=1 busybox true
 	refuse 125 /no/such run --rm --mount type=bind,source=/no/such,target=/x busybox true
 }
+t_apparmor() { # what is not enforced is not taken without a word
+	[ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ] || skip "AppArmor is enabled here"
+	refuse 125 'AppArmor is not enabled' run --rm --network none --security-opt apparmor=docker-default busybox true
+	b run --rm --network none --security-opt apparmor=unconfined busybox true
+}
 t_numeric_user_stays_so() { # whatever names the container writes into its passwd
 	b run -d --name users --network none busybox sh -c 'echo 2000:x:0:0::/:/bin/sh >>/etc/passwd; echo big:x:4294967295:0::/:/bin/sh >>/etc/passwd; echo up; sleep 100' >/dev/null
 	local i; for i in $(seq 50); do [ "$(b logs users)" = up ] && break; sleep 0.1; done
