@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -16,13 +17,29 @@ import (
 // times, xattrs, links as they are there. Nothing happens if the image has no
 // directory there or the volume has content. The flock makes two containers
 // that start with the same new volume wait for each other.
+//
+// Killed at any moment it leaves no half-filled volume: the copy is made beside
+// the volume as .fill, is called .filled when it is whole, and then moved into
+// the volume name by name. Whoever comes next starts the first anew, and goes on
+// with the second.
 func copyUp(root *merged, path, data string) error {
 	l, err := lockDir(data, unix.LOCK_EX)
+	if err == nil {
+		defer l.Close()
+		err = fillVolume(root, path, l, data[:strings.LastIndexByte(data, '/')])
+	}
 	if err != nil {
 		return fmt.Errorf("copy %s of the image into a volume: %w", path, err)
 	}
-	defer l.Close()
-	if names, err := l.Readdirnames(1); len(names) > 0 || err != nil && err != io.EOF {
+	return nil
+}
+
+func fillVolume(root *merged, path string, data *os.File, beside string) error {
+	part, whole := beside+"/.fill", beside+"/.filled"
+	if err := moveIn(whole, data); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if names, err := data.Readdirnames(1); len(names) > 0 || err != nil && err != io.EOF {
 		return err
 	}
 	e, err := root.walk(path)
@@ -34,11 +51,54 @@ func copyUp(root *merged, path, data string) error {
 		return nil
 	}
 	defer e.sub.Close()
-	c := copier{links: map[[2]uint64]string{}, top: int(l.Fd())}
-	if err := c.dir(e.sub, &e.st, int(l.Fd()), ""); err != nil {
-		return fmt.Errorf("copy %s of the image into a volume: %w", path, err)
+	if err := errors.Join(os.RemoveAll(part), os.Mkdir(part, 0o700)); err != nil {
+		return err
 	}
-	return nil
+	if err = copyTo(part, e); err == nil {
+		err = os.Rename(part, whole)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(part))
+	}
+	return moveIn(whole, data)
+}
+
+func copyTo(dir string, e *entry) error {
+	top, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	c := copier{links: map[[2]uint64]string{}, top: int(top.Fd())}
+	return c.dir(e.sub, &e.st, c.top, "")
+}
+
+// moveIn moves all from the directory whole into data, which gets its
+// attributes, and removes it. What data has of that name stays.
+func moveIn(whole string, data *os.File) error {
+	from, err := os.Open(whole)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(from.Fd()), &st); err != nil {
+		return err
+	}
+	names, err := from.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		err := unix.Renameat2(int(from.Fd()), n, int(data.Fd()), n, unix.RENAME_NOREPLACE)
+		if err != nil && err != unix.EEXIST {
+			return &fs.PathError{Op: "move into the volume", Path: n, Err: err}
+		}
+	}
+	if err := attributes(from, int(data.Fd()), &st); err != nil {
+		return err
+	}
+	return os.RemoveAll(whole)
 }
 
 // copier copies a merged tree below top. links maps the inode of a file with

@@ -156,6 +156,16 @@ func (c *Container) Restart(ctx context.Context, timeout *int) error {
 	return c.StartMonitor(ctx)
 }
 
+// reload reads the record anew, for who is about to change it and has the
+// lock: others may have changed it since this process read it.
+func (c *Container) reload() error {
+	now, err := c.store.load(c.ID)
+	if err == nil {
+		c.Record = now.Record
+	}
+	return err
+}
+
 // Rename gives another name; the old one is free afterwards.
 func (c *Container) Rename(name string) error {
 	name = strings.TrimPrefix(name, "/")
@@ -167,6 +177,9 @@ func (c *Container) Rename(name string) error {
 		return err
 	}
 	defer unlock()
+	if err := c.reload(); err != nil {
+		return err
+	}
 	if err := c.store.claimName(name, c.dir+"/config.json"); err != nil {
 		return fmt.Errorf("rename container %s: %w", c.Name, err)
 	}
@@ -194,6 +207,9 @@ func (c *Container) SetRestart(policy string) error {
 		return err
 	}
 	defer unlock()
+	if err := c.reload(); err != nil {
+		return err
+	}
 	c.Options.Restart = policy
 	return c.save()
 }
@@ -206,6 +222,9 @@ func (c *Container) UpdateLimits(o Options) error {
 		return err
 	}
 	defer unlock()
+	if err := c.reload(); err != nil {
+		return err
+	}
 	next := c.Options
 	mergeLimits(&next, &o)
 	if _, err := limits(&next); err != nil {

@@ -217,12 +217,7 @@ func (s *Store) Prune() ([]string, error) {
 			s.freeName(name, id)
 		}
 	}
-	errs = append(errs, netns.Prune(s.Root, s.owned))
-	for _, n := range dirNames(s.Root + "/volumes") {
-		if strings.HasPrefix(n, ".rm-") {
-			errs = append(errs, os.RemoveAll(s.volumeDir(n)))
-		}
-	}
+	errs = append(errs, netns.Prune(s.Root, s.owned), s.sweepVolumes())
 	return ids, errors.Join(errs...)
 }
 

@@ -344,3 +344,51 @@ func TestSweepWhileMaking(t *testing.T) {
 	close(stop)
 	sweeps.Wait()
 }
+
+func TestSweepVolumes(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	if _, err := s.CreateVolume("v", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{".new-dead/_data/x", ".rm-v/_data/x", ".new-live"} {
+		if err := os.MkdirAll(s.volumeDir(d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := lockDir(s.volumeDir(".new-live"), lockTry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := s.dropVolume("v"); err != nil { // over the rest of an earlier removal
+		t.Error(err)
+	}
+	if _, err := s.PruneVolumes(true); err != nil {
+		t.Error(err)
+	}
+	if got := dirNames(s.Root + "/volumes"); len(got) != 1 || got[0] != ".new-live" {
+		t.Errorf("left: %q", got)
+	}
+}
+
+func TestNoLostUpdate(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	id := addContainer(t, s, strings.Repeat("a", 64), "one").ID
+	var c [3]*Container // three processes have read it
+	for i := range c {
+		var err error
+		if c[i], err = s.load(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(c[0].SetRestart("always"), c[1].Rename("two"), c[2].UpdateLimits(Options{CPUShares: 512})); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Lookup("two")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := got.Options; o.Restart != "always" || o.CPUShares != 512 || got.Name != "two" {
+		t.Errorf("restart %q, shares %d, name %q", o.Restart, o.CPUShares, got.Name)
+	}
+}

@@ -60,7 +60,9 @@ func layer(t *testing.T, files ...string) string {
 		p := filepath.Join(dir, files[i])
 		os.MkdirAll(filepath.Dir(p), 0o755)
 		var err error
-		if to, ok := strings.CutPrefix(files[i+1], "->"); ok {
+		if strings.HasSuffix(files[i], "/") {
+			err = os.MkdirAll(p, 0o755)
+		} else if to, ok := strings.CutPrefix(files[i+1], "->"); ok {
 			err = os.Symlink(to, p)
 		} else {
 			err = os.WriteFile(p, []byte(files[i+1]), 0o640)
@@ -140,5 +142,32 @@ func TestCopyUp(t *testing.T) {
 	}
 	if err := copyUp(m, "/no/such", t.TempDir()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A copy that is killed leaves parts beside the volume, and nothing half in it.
+func TestCopyUpAfterKill(t *testing.T) {
+	low := layer(t, "data/a", "A", "data/b", "B", "data/sub/c", "C")
+	m, err := openLayers([]string{low}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for name, left := range map[string][]string{
+		"while it copied": {".fill/a", "half", "_data/", ""},
+		"while it moved":  {".filled/b", "B", ".filled/sub/c", "C", "_data/a", "A"},
+	} {
+		dir := layer(t, left...)
+		if err := copyUp(m, "/data", dir+"/_data"); err != nil {
+			t.Fatal(name, err)
+		}
+		for f, want := range map[string]string{"a": "A", "b": "B", "sub/c": "C"} {
+			if b, err := os.ReadFile(dir + "/_data/" + f); err != nil || string(b) != want {
+				t.Errorf("killed %s: %s: %q %v", name, f, b, err)
+			}
+		}
+		if names := dirNames(dir); len(names) != 1 {
+			t.Errorf("killed %s: left behind %q", name, names)
+		}
 	}
 }

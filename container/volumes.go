@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/berth-run/berth/image"
 )
 
 // Volume in docker's JSON shape (volume inspect). It is the folder
@@ -63,28 +61,33 @@ func (s *Store) CreateVolume(name string, labels map[string]string) (*Volume, er
 // makeVolume builds the folder under another name and renames it, so that a
 // volume is there whole or not at all.
 func (s *Store) makeVolume(name string, vf volumeFile) error {
-	if err := image.MakeFolder(s.Root + "/volumes"); err != nil {
+	id, err := newID()
+	if err != nil {
 		return err
 	}
-	tmp := s.volumeDir(".new-" + name + "-" + fmt.Sprint(os.Getpid()))
-	if err := errors.Join(os.Mkdir(tmp, 0o700), os.Mkdir(tmp+"/_data", 0o755)); err != nil {
+	tmp := s.volumeDir(".new-" + id)
+	held, err := newFolder(tmp)
+	if err != nil {
 		return err
 	}
+	defer held.Close()
 	b, err := json.Marshal(&vf)
+	if err == nil {
+		err = os.Mkdir(tmp+"/_data", 0o755)
+	}
 	if err == nil {
 		err = os.WriteFile(tmp+"/volume.json", b, 0o600)
 	}
 	if err == nil {
 		err = os.Rename(tmp, s.volumeDir(name))
-		if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrExist) {
-			err = nil // another one made it meanwhile
-			os.RemoveAll(tmp)
-		}
 	}
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(tmp))
+	if err == nil {
+		return nil
 	}
-	return nil
+	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrExist) {
+		err = nil // another one made it meanwhile
+	}
+	return errors.Join(err, os.RemoveAll(tmp))
 }
 
 // Volume finds one by name.
@@ -162,6 +165,9 @@ func (s *Store) RemoveVolume(name string, force bool) error {
 func (s *Store) dropVolume(name string) error {
 	gone := s.volumeDir(".rm-" + name)
 	err := os.Rename(s.volumeDir(name), gone)
+	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrExist) { // of an earlier one of that name
+		err = errors.Join(os.RemoveAll(gone), os.Rename(s.volumeDir(name), gone))
+	}
 	if err == nil {
 		err = os.RemoveAll(gone)
 	}
@@ -169,6 +175,22 @@ func (s *Store) dropVolume(name string) error {
 		return fmt.Errorf("remove volume %s: %w", name, err)
 	}
 	return nil
+}
+
+// sweepVolumes removes what killed processes left half made or half removed. A
+// living maker has its folder locked.
+func (s *Store) sweepVolumes() error {
+	var errs []error
+	for _, n := range dirNames(s.Root + "/volumes") {
+		if !strings.HasPrefix(n, ".rm-") && !strings.HasPrefix(n, ".new-") {
+			continue
+		}
+		if f, err := lockDir(s.volumeDir(n), lockTry); err == nil {
+			errs = append(errs, os.RemoveAll(s.volumeDir(n)))
+			f.Close()
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // PruneVolumes removes what no container uses: anonymous ones, with all the named ones too.
@@ -189,12 +211,7 @@ func (s *Store) PruneVolumes(all bool) ([]string, error) {
 		}
 		gone = append(gone, v.Name)
 	}
-	for _, n := range dirNames(s.Root + "/volumes") { // of killed removals
-		if strings.HasPrefix(n, ".rm-") {
-			errs = append(errs, os.RemoveAll(s.volumeDir(n)))
-		}
-	}
-	return gone, errors.Join(errs...)
+	return gone, errors.Join(append(errs, s.sweepVolumes())...)
 }
 
 // realize makes the volumes and sources of the wishes and copies the image's

@@ -105,3 +105,20 @@ t_mount_stays_over_start_and_end() {
 	! mountpoint -q "$at" || fail "export left a mount"
 	b rm short >/dev/null
 }
+t_volume_killed_at_any_moment() { # is whole, empty or not there; nothing stays for ever
+	local i p n
+	b create --name pack --network none busybox sh -c 'mkdir /data; cd /data; for i in $(seq 300); do echo $i >$i; done' >/dev/null
+	b start -a pack; b export pack >"$TMP/pack.tar"; b rm pack >/dev/null; b import "$TMP/pack.tar" pack:1 >/dev/null
+	for i in $(seq 30); do
+		"$BERTH" --root "$ROOT" create --name "v$i" --network none -v "v$i:/data" pack:1 true >/dev/null 2>&1 & p=$!
+		sleep "0.00$((RANDOM % 3))$((RANDOM % 10))"
+		kill -KILL $p 2>/dev/null || true
+		wait $p 2>/dev/null || true
+		n=$(b run --rm --network none -v "v$i:/data" pack:1 sh -c 'ls /data | wc -l')
+		eq "$n" 300 "files in volume v$i"
+	done
+	b rm -f $(b ps -aq) >/dev/null 2>&1 || true
+	b system prune -f --volumes >/dev/null; b volume rm -f $(b volume ls -q) >/dev/null
+	eq "$(ls -A "$ROOT/volumes")" ""
+	b rmi pack:1 >/dev/null
+}
