@@ -56,6 +56,18 @@ type IDMap struct {
 	Recursive  bool
 }
 
+// MapHere stands in Late where the caller maps the owners of a tree that the
+// process has taken.
+type MapHere struct {
+	*Take
+	Tree *step.Result
+}
+
+func (m MapHere) String() string { return "the caller maps the owners of " + m.Path }
+
+// Calls implements Step: none is the process's.
+func (MapHere) Calls() []step.Call { return nil }
+
 // Tree is how the mounts of a spec come to be.
 type Tree struct {
 	First  []step.Step // trees that keep a relation to the host's, before that is cut
@@ -75,6 +87,9 @@ func (s *Setting) Mounts(list []specs.Mount, root *step.Result, f Facts) (*Tree,
 		if !path.IsAbs(m.Destination) {
 			t.Warn = append(t.Warn, fmt.Sprintf("mount destination %s is not absolute: support for relative paths will go", m.Destination))
 			m.Destination = "/" + m.Destination
+		}
+		if within(m.Destination, s.RootDir) { // a host's path of it, as some callers write
+			m.Destination = "/" + strings.TrimPrefix(path.Clean(m.Destination), path.Clean(s.RootDir))
 		}
 		if err := s.mount(t, &m, root, f); err != nil {
 			return nil, fmt.Errorf("mount on %s: %w", m.Destination, err)
@@ -148,7 +163,7 @@ func (s *Setting) bind(t *Tree, m *specs.Mount, o *options, root *step.Result, f
 	target, _, _ := f.Inside(m.Destination)
 	place := step.PlaceTree{Root: root, Target: target, File: kind == 'f', NoFollow: o.dstOnly}
 	mapped := o.idmap || len(m.UIDMappings)+len(m.GIDMappings) > 0
-	if mapped || s.Trees && !inRoot {
+	if mapped && !inRoot || s.Trees && !inRoot {
 		take := &Take{Path: m.Source, Recursive: o.recursive, NoFollow: o.srcNoFollow, Top: top, All: all,
 			Named: attrOf(o.clear), Target: m.Destination, FD: step.Later("tree of " + m.Source)}
 		if mapped {
@@ -160,6 +175,11 @@ func (s *Setting) bind(t *Tree, m *specs.Mount, o *options, root *step.Result, f
 	}
 	place.Tree = &step.Result{Name: "tree_" + strings.Trim(strings.ReplaceAll(path.Clean(m.Destination), "/", "_"), "_")}
 	take := step.CloneTree{Path: m.Source, Recursive: o.recursive, NoFollow: o.srcNoFollow, Top: top, All: all, Tree: place.Tree}
+	if mapped { // of the root, as it is when it is its turn
+		t.Late = append(t.Late, take, MapHere{&Take{Path: m.Source, Recursive: o.recursive, Target: m.Destination,
+			Map: &IDMap{m.UIDMappings, m.GIDMappings, o.ridmap}}, place.Tree}, place)
+		return nil
+	}
 	switch {
 	case o.propagation&(unix.MS_SHARED|unix.MS_SLAVE) != 0:
 		t.First = append(t.First, take)

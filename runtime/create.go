@@ -11,6 +11,7 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/runtime/engine"
@@ -176,13 +177,20 @@ func (m *maker) made(context.Context) error {
 
 // cloned writes down which process it is, as soon as it is there.
 func (m *maker) cloned(pid int) error {
-	m.state.Pid = pid
-	m.state.Ticks, _ = processStart(pid)
-	m.state.Cgroup = m.cgroupState()
-	if err := m.save(); err != nil {
+	if err := m.note(pid); err != nil {
 		return err
 	}
 	return m.moveDevices(pid)
+}
+
+func (m *maker) note(pid int) error {
+	if m.state.Pid == pid {
+		return nil
+	}
+	m.state.Pid = pid
+	m.state.Ticks, _ = processStart(pid)
+	m.state.Cgroup = m.cgroupState()
+	return m.save()
 }
 
 func (m *maker) cgroupState() cgroups.State {
@@ -221,10 +229,28 @@ func (a *applying) Apply(hold cgroups.Placeholder) (*os.File, error) {
 	return f, err
 }
 
+// ExecveError is a program that was there, might be executed, and was not: its
+// interpreter is missing, or it is none. Error is one line without more, as runc has it.
+type ExecveError struct {
+	Path string
+	err  error
+}
+
+func (e *ExecveError) Error() string {
+	var errno unix.Errno
+	errors.As(e.err, &errno)
+	return "exec " + e.Path + ": " + errno.Error()
+}
+
+// Unwrap gives the *engine.StartError, which says more.
+func (e *ExecveError) Unwrap() error { return e.err }
+
 // startFailed puts an error of the engine into runc's words, which callers match.
 func startFailed(err error) error {
 	var s *engine.StartError
 	switch {
+	case errors.As(err, &s) && s.Execve:
+		return &ExecveError{strings.TrimPrefix(s.Object, "execute "), err}
 	case errors.Is(err, engine.ErrNotFound) && errors.As(err, &s):
 		text := "no such file or directory"
 		name := strings.TrimPrefix(s.Object, "execute ")

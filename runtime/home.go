@@ -19,16 +19,21 @@ import (
 func setHome(p *specs.Process, root string) {
 	seen := map[string]bool{}
 	var env []string
+	noHome := false
 	for _, e := range slices.Backward(p.Env) {
 		name, value, ok := strings.Cut(e, "=")
-		if !ok || seen[name] || name == "HOME" && value == "" {
+		if !ok || seen[name] {
 			continue
 		}
 		seen[name] = true
+		if name == "HOME" && value == "" {
+			noHome = true
+			continue
+		}
 		env = append(env, e)
 	}
 	slices.Reverse(env)
-	if !seen["HOME"] {
+	if noHome || !seen["HOME"] {
 		env = append(env, "HOME="+homeOf(root, p.User.UID))
 	}
 	p.Env = env

@@ -21,6 +21,9 @@ import (
 // entering of the root: the first two kinds outside, the third in the
 // container's namespaces with the host's tree still there.
 func (m *maker) mountedHooks(pid int) error {
+	if err := m.note(pid); err != nil {
+		return err
+	}
 	h, ctx := m.spec.Hooks, context.Background()
 	for _, k := range []struct {
 		name string

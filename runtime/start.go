@@ -64,6 +64,7 @@ func (c *Container) startHooks(ctx context.Context, s *specs.Spec) error {
 		if len(p.Env) == 0 {
 			p.Env = s.Process.Env
 		}
+		setHome(&p, fmt.Sprintf("/proc/%d/root", c.state.Pid))
 		cfg := engine.ExecConfig{ID: c.ID, Pid: c.state.Pid, Process: &p, Linux: s.Linux, Seccomp: filter, NoSetgroups: c.state.NoSetgroups}
 		if filter != nil && filter.Notify {
 			cfg.Notify = c.sendListener(filter)

@@ -1,35 +1,13 @@
 package oci
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 const configFile = "config.json"
-
-// loadSpec reads a bundle's configuration.
-func loadSpec(path string) (*specs.Spec, error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("JSON specification file %s not found", path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	var spec *specs.Spec
-	if err := json.Unmarshal(b, &spec); err != nil {
-		return nil, err
-	}
-	if spec == nil {
-		return nil, errors.New("config cannot be null")
-	}
-	return spec, checkProcess(spec.Process)
-}
 
 // checkProcess finds what no process can be without.
 func checkProcess(p *specs.Process) error {

@@ -86,8 +86,11 @@ func (c *call) createOptions(b *begin) (*runtime.CreateOptions, error) {
 	if config == "" {
 		config = configFile
 	}
-	spec, err := loadSpec(config)
+	spec, err := runtime.LoadSpec(config)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkProcess(spec.Process); err != nil {
 		return nil, err
 	}
 	if err := c.checkTerminal(spec.Process, b.console, b.detach); err != nil {
@@ -99,6 +102,9 @@ func (c *call) createOptions(b *begin) (*runtime.CreateOptions, error) {
 	}
 	o := &runtime.CreateOptions{Bundle: bundle, Spec: spec, ConsoleSocket: b.console, PidfdSocket: b.pidfd, PidFile: pidFile,
 		NoPivot: b.noPivot, NoNewKeyring: b.noKeyring, PreserveFDs: fds}
+	if os.Getenv(notifyEnv) != "" {
+		o.Prepare = prepareNotify
+	}
 	if !spec.Process.Terminal {
 		o.Stdin, o.Stdout, o.Stderr = os.Stdin, os.Stdout, os.Stderr
 	}

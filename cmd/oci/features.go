@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
 	"github.com/berth-run/berth/rootfs"
+	"github.com/berth-run/berth/runtime/seccomp"
 	"github.com/berth-run/berth/runtime/step"
 )
 
@@ -49,9 +50,13 @@ func linuxFeatures() *features.Linux {
 		Namespaces:   []string{"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"},
 		Capabilities: capabilities(),
 		Cgroup:       &features.Cgroup{V1: &no, V2: &yes, Systemd: &yes, SystemdUser: &yes, Rdma: &yes},
-		Apparmor:     &features.Apparmor{Enabled: &yes},
-		Selinux:      &features.Selinux{Enabled: &yes},
-		IntelRdt:     &features.IntelRdt{Enabled: &yes, Schemata: &yes, Monitoring: &yes},
+		Seccomp: &features.Seccomp{
+			Enabled: &yes, Actions: seccomp.KnownActions(), Operators: seccomp.KnownOperators(), Archs: seccomp.KnownArchs(),
+			KnownFlags: seccomp.KnownFlags(), SupportedFlags: seccomp.SupportedFlags(),
+		},
+		Apparmor: &features.Apparmor{Enabled: &yes},
+		Selinux:  &features.Selinux{Enabled: &yes},
+		IntelRdt: &features.IntelRdt{Enabled: &yes, Schemata: &yes, Monitoring: &yes},
 		MemoryPolicy: &features.MemoryPolicy{
 			Modes: []string{"MPOL_BIND", "MPOL_DEFAULT", "MPOL_INTERLEAVE", "MPOL_LOCAL", "MPOL_PREFERRED", "MPOL_PREFERRED_MANY", "MPOL_WEIGHTED_INTERLEAVE"},
 			Flags: []string{"MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"},

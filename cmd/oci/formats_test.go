@@ -73,18 +73,6 @@ func TestListOfNoRoot(t *testing.T) {
 	}
 }
 
-func TestOwner(t *testing.T) {
-	passwd := "root:x:0:0:root:/root:/bin/sh\n\nlast:x:10:10::/:/bin/sh\nten:x:100:1\n+::0:0:::"
-	for id, want := range map[string]string{"0": "root", "10": "last", "100": "ten", "1": "#1"} {
-		if got := nameIn(passwd, id); got != want {
-			t.Errorf("user %s: %s, want %s", id, got, want)
-		}
-	}
-	if got, want := owner("/proc/1"), userName(0); os.Geteuid() == 0 && got != want {
-		t.Errorf("owner of /proc/1: %s, want %s", got, want)
-	}
-}
-
 func TestEvents(t *testing.T) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -133,7 +121,7 @@ func TestSpec(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := loadSpec(configFile)
+		again, err := runtime.LoadSpec(configFile)
 		if err != nil || again.Process.Args[0] != "sh" {
 			t.Errorf("%s cannot be loaded: %v", c.name, err)
 		}
@@ -153,22 +141,19 @@ var packageDir = func() string {
 	return dir
 }()
 
-func TestLoadSpec(t *testing.T) {
-	t.Chdir(t.TempDir())
-	for text, want := range map[string]string{
-		"null":                                 "config cannot be null",
-		"{}":                                   "process property must not be empty",
-		`{"process":{"args":["x"]}}`:           "Cwd property must not be empty",
-		`{"process":{"cwd":"x","args":["x"]}}`: "Cwd must be an absolute path",
-		`{"process":{"cwd":"/"}}`:              "args must not be empty",
-		`{`:                                    "unexpected end of JSON input",
+func TestCheckProcess(t *testing.T) {
+	for want, p := range map[string]*specs.Process{
+		"process property must not be empty": nil,
+		"Cwd property must not be empty":     {Args: []string{"x"}},
+		"Cwd must be an absolute path":       {Args: []string{"x"}, Cwd: "x"},
+		"args must not be empty":             {Cwd: "/"},
 	} {
-		if err := os.WriteFile(configFile, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
+		if err := checkProcess(p); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
 		}
-		if _, err := loadSpec(configFile); err == nil || err.Error() != want {
-			t.Errorf("%s: %v, want %s", text, err, want)
-		}
+	}
+	if err := checkProcess(&specs.Process{Args: []string{"x"}, Cwd: "/"}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -190,7 +175,7 @@ func TestFeatures(t *testing.T) {
 	if len(l.Capabilities) != unix.CAP_LAST_CAP+1 || l.Capabilities[unix.CAP_LAST_CAP] != "CAP_CHECKPOINT_RESTORE" {
 		t.Errorf("capabilities: %q", l.Capabilities)
 	}
-	for _, sorted := range [][]string{f.MountOptions, l.Namespaces, l.MemoryPolicy.Modes} {
+	for _, sorted := range [][]string{f.MountOptions, l.Namespaces, l.Seccomp.Actions, l.Seccomp.Operators, l.Seccomp.Archs, l.MemoryPolicy.Modes} {
 		if len(sorted) == 0 || !slices.IsSorted(sorted) {
 			t.Errorf("empty or not sorted: %q", sorted)
 		}

@@ -5,6 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-run/berth/runtime"
 )
@@ -24,9 +28,30 @@ func (c *call) simple(about string, do func(*runtime.Container) error) *command 
 }
 
 func (c *call) startCommand() *command {
-	return c.simple("execute the program of a created container", func(ctr *runtime.Container) error {
-		return ctr.Start(context.Background())
-	})
+	return c.simple("execute the program of a created container", c.start)
+}
+
+func (c *call) start(ctr *runtime.Container) error {
+	notify, err := listenNotify(filepath.Join(c.store.Root, ctr.ID))
+	if err != nil {
+		return err
+	}
+	defer notify.close()
+	if err := ctr.Start(context.Background()); err != nil || notify == nil {
+		return err
+	}
+	s, err := ctr.State()
+	if err != nil || s.Pid == 0 {
+		return err
+	}
+	fd, err := unix.PidfdOpen(s.Pid, 0)
+	if err != nil { // it has ended since
+		return nil
+	}
+	pidfd := os.NewFile(uintptr(fd), "pidfd")
+	defer pidfd.Close()
+	c.untilReady(notify, pidfd, s.Pid)
+	return nil
 }
 
 func (c *call) pauseCommand() *command {

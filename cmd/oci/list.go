@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"text/tabwriter"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/berth-run/berth/runtime"
 )
@@ -80,19 +77,8 @@ func (c *call) states() ([]*runtime.State, error) {
 			fmt.Fprintf(os.Stderr, "state for %s: %v\n", ctr.ID, err)
 			continue
 		}
-		if s.Owner == "" {
-			s.Owner = owner(filepath.Join(c.store.Root, ctr.ID))
-		}
+		s.Owner = ctr.Owner()
 		list = append(list, s)
 	}
 	return list, nil
-}
-
-// owner is the name of the user whose directory this is.
-func owner(dir string) string {
-	var st unix.Stat_t
-	if unix.Stat(dir, &st) != nil {
-		return ""
-	}
-	return userName(st.Uid)
 }

@@ -138,11 +138,14 @@ func (c *call) setCgroups(g *global) error {
 	case "", "cgroupfs":
 	case "systemd":
 		g.systemd = true
+	case "disabled":
+		c.store.NoCgroup = true
 	default:
 		return fmt.Errorf("unknown cgroup manager %q", g.manager)
 	}
 	c.store.SystemdCgroup = g.systemd
-	_, err := rootless(g.rootless)
+	var err error
+	c.store.Rootless, err = rootless(g.rootless)
 	return err
 }
 

@@ -45,26 +45,27 @@ func (c *call) run(id string, b *begin, keep bool) (int, error) {
 	}
 	f := c.newForeground(b.detach)
 	defer f.close()
-	ctr, err := c.store.Create(context.Background(), id, *o)
+	notify := notifyAtOnce(o)
+	defer notify.close()
+	ctr, err := c.store.Run(context.Background(), id, *o)
 	if err != nil {
 		return 0, err
 	}
-	if o.Spec.Process.Terminal && !b.detach {
-		err = f.terminal(ctr.Process().Console)
-	}
-	if err == nil {
-		err = ctr.Start(context.Background())
-	}
-	if err != nil {
-		if !keep {
-			err = errors.Join(err, ctr.Delete(context.Background(), true))
-		}
-		return 0, err
-	}
+	p := ctr.Process()
 	if b.detach {
+		c.untilReady(notify, p.Pidfd, p.Pid)
 		return 0, nil
 	}
-	status := f.wait(ctr.Process())
+	if o.Spec.Process.Terminal {
+		err = f.terminal(p.Console)
+	}
+	if err == nil {
+		err = notify.background(p.Pidfd)
+	}
+	if err != nil {
+		return 0, errors.Join(err, ctr.Delete(context.Background(), true))
+	}
+	status := f.wait(p)
 	if !keep {
 		c.remove(ctr)
 	}

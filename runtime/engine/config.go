@@ -107,6 +107,7 @@ type StartError struct {
 	Step   string     // as the plan prints it
 	Errno  unix.Errno // 0: not a system call
 	Object string     // what it was about
+	Execve bool       // the program is there and may be executed, and execve failed all the same
 	reason error
 }
 
@@ -140,6 +141,7 @@ func startError(s step.Step, call step.Call, errno unix.Errno) *StartError {
 
 func execError(e *StartError, x step.Exec, call step.Call) *StartError {
 	e.Object = "execute " + x.Args[0]
+	e.Execve = call.Name == "execve" && (e.Errno == unix.ENOENT && (len(x.Path) == 0 || containsSlash(x.Args[0])) || e.Errno == unix.ENOEXEC)
 	switch {
 	case e.Errno == unix.ENOENT && call.Name == "execve" && (len(x.Path) == 0 || containsSlash(x.Args[0])):
 		// The file is there: faccessat before this call found it.

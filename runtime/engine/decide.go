@@ -178,7 +178,13 @@ func (d *decision) rootAndMounts() error {
 	}
 	d.add(d.tree.Early...)
 	d.add(d.config.Rootfs.Step(d.root))
-	d.add(d.tree.Late...)
+	for _, s := range d.tree.Late {
+		if m, ok := s.(rootfs.MapHere); ok {
+			d.meet(true, m.String(), func(l *launch) error { return l.mapTree(m) })
+			continue
+		}
+		d.add(s)
+	}
 	dev, err := d.set.Devices(d.spec, d.root)
 	if err != nil {
 		return err

@@ -94,14 +94,16 @@ func (d *decision) userNamespace() error {
 			return errors.New("user namespaces enabled, but no uid or gid mappings found")
 		}
 		d.meet(false, "the mappings of ids", (*launch).mapped)
-		d.add(step.Credentials{GroupsStay: true})
 	case own:
-		d.add(step.Credentials{GroupsStay: true})
 	case len(l.UIDMappings)+len(l.GIDMappings) > 0:
 		return errors.New("user namespace mappings specified, but user namespace isn't enabled in the config")
 	}
+	// Clocks before the change of user: that makes files of /proc/self root's.
 	if err := d.clocks(); err != nil {
 		return err
+	}
+	if own {
+		d.add(step.Credentials{GroupsStay: true})
 	}
 	if adj := d.spec.Process.OOMScoreAdj; adj != nil && !own {
 		d.add(step.WriteFile{Path: "/proc/self/oom_score_adj", Value: fmt.Sprint(*adj)})

@@ -222,7 +222,7 @@ func (l *launch) prepare() error {
 		l.pidNS = ns
 	}
 	if l.plan.stateDir != "" {
-		if err := l.open.open(&f.state, l.plan.stateDir, unix.O_PATH|unix.O_DIRECTORY); err != nil {
+		if err := l.openState(); err != nil {
 			return err
 		}
 	}
@@ -233,6 +233,21 @@ func (l *launch) prepare() error {
 		return err
 	}
 	return l.enterCgroup()
+}
+
+// openState opens the directory of the FIFO as the root of a mount of its own:
+// what waits with it has nothing above it to lead to.
+func (l *launch) openState() error {
+	f, dir := &l.plan.files.state, l.plan.stateDir
+	fd, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err == unix.EPERM { // an unprivileged caller
+		return l.open.open(f, dir, unix.O_PATH|unix.O_DIRECTORY)
+	}
+	if err != nil {
+		return &os.PathError{Op: "open_tree", Path: dir, Err: err}
+	}
+	l.open.fds = append(l.open.fds, fd)
+	return l.open.give(f, fd)
 }
 
 // channels makes the pipe and the socket over which parent and child meet.

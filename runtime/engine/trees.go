@@ -72,6 +72,10 @@ func (l *launch) attrs(fd int, t *rootfs.Take, rec uint) error {
 	if t.Map == nil {
 		return nil
 	}
+	return l.idmap(fd, t, rec)
+}
+
+func (l *launch) idmap(fd int, t *rootfs.Take, rec uint) error {
 	ns, err := l.mapping(t.Map)
 	if err != nil {
 		return err
@@ -82,6 +86,28 @@ func (l *launch) attrs(fd int, t *rootfs.Take, rec uint) error {
 	}
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|rec, &a); err != nil {
 		return fmt.Errorf("map the owners of files: mount_setattr: %w", err)
+	}
+	return nil
+}
+
+// mapTree maps the owners of a tree that the child has taken and not placed yet:
+// both have descriptors of the same.
+func (l *launch) mapTree(m rootfs.MapHere) error {
+	n, ok := l.child.Result(m.Tree)
+	if !ok || n < 0 {
+		return fmt.Errorf("the container's process has not taken %s", m.Path)
+	}
+	fd, err := unix.PidfdGetfd(int(l.pidfd.Fd()), int(n), 0)
+	if err != nil {
+		return fmt.Errorf("pidfd_getfd: %w", err)
+	}
+	defer unix.Close(fd)
+	rec := uint(0)
+	if m.Recursive {
+		rec = unix.AT_RECURSIVE
+	}
+	if err := l.idmap(fd, m.Take, rec); err != nil {
+		return fmt.Errorf("error mounting %q to rootfs at %q: %w", m.Path, m.Target, err)
 	}
 	return nil
 }
