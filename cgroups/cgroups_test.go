@@ -3,10 +3,12 @@ package cgroups
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -146,5 +148,26 @@ func TestDeviceFilterInKernel(t *testing.T) {
 	}
 	if err := startIn(t, dir, "sh", "-c", "head -c1 /dev/zero").Wait(); err == nil {
 		t.Error("/dev/zero could be read")
+	}
+}
+
+// Before Linux 5.14 a cgroup has no file cgroup.kill: that is said at once, and
+// nobody waits for processes that live on.
+func TestKillBeforeLinux514(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/cgroup.events", []byte("populated 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	for name, f := range map[string]func(string) error{"Kill": Kill, "Remove": Remove} {
+		if err := f(dir); err == nil || !strings.Contains(err.Error(), "5.14") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if time.Since(began) > settle/2 {
+		t.Error("waited for the end of what was not killed")
+	}
+	if err := Kill(dir + "/gone"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a cgroup that is gone: %v", err)
 	}
 }

@@ -56,6 +56,9 @@ func walk(dir string, visit func(string) error) error {
 // fork (cgroup.kill, Linux 5.14).
 func Kill(dir string) error {
 	err := write(dir, "cgroup.kill", "1")
+	if errors.Is(err, fs.ErrNotExist) && exists(dir) { // the cgroup is there, the file is not
+		return fmt.Errorf("kill the processes of cgroup %s: this kernel has no cgroup.kill, it needs Linux 5.14", dir)
+	}
 	if !errors.Is(err, unix.EOPNOTSUPP) {
 		return err
 	}
