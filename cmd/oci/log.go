@@ -45,11 +45,13 @@ func (l *logger) debugf(msg string) {
 	}
 }
 
+func (l *logger) onStderr() bool { return l.out == l.stderr }
+
 // fatal logs the error that ends the program, and says it on stderr if the log
 // is elsewhere.
 func (l *logger) fatal(msg string) {
 	l.error(msg)
-	if l.out != l.stderr {
+	if !l.onStderr() {
 		fmt.Fprintln(l.stderr, msg)
 	}
 }

@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 
@@ -24,7 +25,7 @@ func (c *call) runCommand() *command {
 		run: func(args []string) (int, error) {
 			status, err := c.run(args[0], b, keep)
 			if err != nil {
-				return 1, c.failed("run", err)
+				return c.runFailed(err)
 			}
 			return status, nil
 		},
@@ -47,7 +48,7 @@ func (c *call) run(id string, b *begin, keep bool) (int, error) {
 	defer f.close()
 	notify := notifyAtOnce(o)
 	defer notify.close()
-	ctr, err := c.store.Run(context.Background(), id, *o)
+	ctr, err := c.launch(id, o, f)
 	if err != nil {
 		return 0, err
 	}
@@ -56,13 +57,7 @@ func (c *call) run(id string, b *begin, keep bool) (int, error) {
 		c.untilReady(notify, p.Pidfd, p.Pid)
 		return 0, nil
 	}
-	if o.Spec.Process.Terminal {
-		err = f.terminal(p.Console)
-	}
-	if err == nil {
-		err = notify.background(p.Pidfd)
-	}
-	if err != nil {
+	if err := notify.background(p.Pidfd); err != nil {
 		return 0, errors.Join(err, ctr.Delete(context.Background(), true))
 	}
 	status := f.wait(p)
@@ -70,6 +65,41 @@ func (c *call) run(id string, b *begin, keep bool) (int, error) {
 		c.remove(ctr)
 	}
 	return status, nil
+}
+
+// launch creates and starts in one, but for a terminal that we hold: that must
+// be set up before the program writes to it.
+func (c *call) launch(id string, o *runtime.CreateOptions, f *foreground) (*runtime.Container, error) {
+	ctx := context.Background()
+	if !o.Spec.Process.Terminal || o.ConsoleSocket != "" {
+		return c.store.Run(ctx, id, *o)
+	}
+	ctr, err := c.store.Create(ctx, id, *o)
+	if err != nil {
+		return nil, err
+	}
+	err = f.terminal(ctr.Process().Console)
+	if err == nil {
+		err = ctr.Start(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, ctr.Delete(ctx, true))
+	}
+	return ctr, nil
+}
+
+// runFailed: that the kernel refused the program is said on stderr as if the
+// program had said it, bare. The log hears of it if it is elsewhere.
+func (c *call) runFailed(err error) (int, error) {
+	var refused *runtime.ExecveError
+	if !errors.As(err, &refused) {
+		return 1, c.failed("run", err)
+	}
+	if !c.log.onStderr() {
+		return execStatus, refused
+	}
+	fmt.Fprintln(c.log.stderr, refused)
+	return execStatus, nil
 }
 
 // remove deletes a container that has ended; the exit status is worth more than
