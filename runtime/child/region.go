@@ -252,6 +252,8 @@ func (l *layout) place(nops int) (*region, error) {
 			v += uint64(r.base)
 		case step.RegionEnd:
 			v += end
+		case step.SignalHandler:
+			v = uint64(r.base) + uint64(handlerEntry()-entry())
 		case step.AboveRegion:
 			v = taskSize(end) - end
 		}
