@@ -144,7 +144,7 @@ func (s *Setting) fileSystem(t *Tree, m *specs.Mount, o *options, root *step.Res
 // cgroup: without a cgroup namespace the host's mount is bound.
 func (s *Setting) cgroup(t *Tree, m *specs.Mount, o *options, root *step.Result) {
 	if s.CgroupNS || s.Cgroups == "" {
-		t.Late = append(t.Late, step.MountFS{Root: root, Source: "cgroup2", Type: "cgroup2", Target: m.Destination, Flags: o.flags, Ordinary: true})
+		t.Late = append(t.Late, step.MountFS{Root: root, Source: "cgroup2", Type: "cgroup2", Target: m.Destination, Flags: o.flags, Ordinary: true, There: true})
 		return
 	}
 	tree := &step.Result{Name: "cgroup"}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/rootfs"
@@ -76,6 +77,7 @@ func (m *maker) decide() (engine.Config, error) {
 	if c.Seccomp, err = seccomp.Compile(s.Linux.Seccomp, goruntime.GOARCH); err != nil {
 		return c, fmt.Errorf("seccomp: %w", err)
 	}
+	m.store.filterFlags(c.Seccomp)
 	if c.Seccomp != nil && c.Seccomp.Notify {
 		c.Notify = m.sendListener
 	}
@@ -91,6 +93,18 @@ func (m *maker) decide() (engine.Config, error) {
 	c.NoSetgroups = m.state.NoSetgroups
 	setHome(s.Process, s.Root.Path)
 	return c, nil
+}
+
+// filterFlags tells of the flags with which a filter is set.
+func (s *Store) filterFlags(f *seccomp.Filter) {
+	if f == nil {
+		return
+	}
+	flags := f.Flags &^ unix.SECCOMP_FILTER_FLAG_TSYNC // of no meaning for a process with one thread
+	if f.Notify {
+		flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+	}
+	s.debug("seccomp filter flags: %d", flags)
 }
 
 func (m *maker) decideCgroup(c *engine.Config) error {

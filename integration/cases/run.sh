@@ -41,10 +41,6 @@ t_no_privileges() {
 	o=$(setpriv --reuid 65534 --regid 65534 --clear-groups "$BERTH" --root "$ROOT" run --rm busybox true 2>&1) || rc=$?
 	eq "$rc" 125; like "$o" 'berth: error:'; like "$o" 'hint'
 }
-t_corrupt_archive() {
-	head -c 100000 "$TMP/busybox.tar" >"$TMP/short.tar"
-	refuse 125 '' load -i "$TMP/short.tar"
-}
 t_full_disk() {
 	mkdir "$TMP/full"; mount -t tmpfs -o size=512k tmpfs "$TMP/full"
 	local o rc=0

@@ -219,3 +219,18 @@ func closeProcess(p *Process) {
 	p.Release()
 	p.Pidfd.Close()
 }
+
+// The kernel ends a string at its first NUL: whoever checked the whole of it
+// checked something else.
+func TestNoNULInStrings(t *testing.T) {
+	for name, s := range map[string]step.Step{
+		"path":     step.Chdir{Path: "/tmp\x00/../etc"},
+		"mount":    step.MountFS{Root: ErrFD, Source: "none", Target: "/a\x00b", Type: "tmpfs"},
+		"sysctl":   step.WriteFile{Path: "/proc/sys/net/a\x00b", Value: "1"},
+		"argument": step.Exec{Args: []string{"/bin/true", "a\x00b"}},
+	} {
+		if r, err := newRegion(s.Calls(), 2); err == nil || !strings.Contains(err.Error(), "NUL") {
+			t.Errorf("%s: %v, %v", name, r, err)
+		}
+	}
+}

@@ -21,6 +21,14 @@ func clone(args, size, code, header uintptr) (pid, errno uintptr)
 //lint:ignore U1000 entry, in assembly, takes its address
 func interpreter()
 
+// handler is never called either: the kernel does.
+//
+//lint:ignore U1000 handlerEntry, in assembly, takes its address
+func handler()
+
+// handlerEntry is the address of handler's text, which follows interpreter's.
+func handlerEntry() uintptr
+
 // codeEnd is the address of the text that follows it.
 func codeEnd() uintptr
 

@@ -199,9 +199,23 @@ leave:
 	SYSCALL
 	INT  $3
 
+// handler is that of a signal while a container waits (step.DieBySignal): the
+// process ends with 128 and the signal's number. It runs on the region's stack.
+TEXT ·handler(SB), NOSPLIT|NOFRAME, $0-0
+	ADDL $128, DI
+	MOVL $NR_exit_group, AX
+	SYSCALL
+	INT  $3
+
 // func entry() uintptr
 TEXT ·entry(SB), NOSPLIT, $0-8
 	LEAQ ·interpreter(SB), AX
+	MOVQ AX, ret+0(FP)
+	RET
+
+// func handlerEntry() uintptr
+TEXT ·handlerEntry(SB), NOSPLIT, $0-8
+	LEAQ ·handler(SB), AX
 	MOVQ AX, ret+0(FP)
 	RET
 

@@ -183,9 +183,23 @@ leave:
 	SVC
 	BRK
 
+// handler is that of a signal while a container waits (step.DieBySignal): the
+// process ends with 128 and the signal's number. It runs on the region's stack.
+TEXT ·handler(SB), NOSPLIT|NOFRAME, $0-0
+	ADD  $128, R0, R0
+	MOVD $NR_exit_group, R8
+	SVC
+	BRK
+
 // func entry() uintptr
 TEXT ·entry(SB), NOSPLIT, $0-8
 	MOVD $·interpreter(SB), R0
+	MOVD R0, ret+0(FP)
+	RET
+
+// func handlerEntry() uintptr
+TEXT ·handlerEntry(SB), NOSPLIT, $0-8
+	MOVD $·handler(SB), R0
 	MOVD R0, ret+0(FP)
 	RET
 

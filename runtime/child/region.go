@@ -3,6 +3,7 @@ package child
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -175,19 +176,23 @@ func (l *layout) arg(at int, a step.Arg) error {
 		return l.memory(at, a.To)
 	default:
 		if s, ok := a.String(); ok {
-			l.str(at, s)
-			return nil
+			return l.str(at, s)
 		}
 		l.put(at, a.Value)
 	}
 	return nil
 }
 
-// str stores a string and its address.
-func (l *layout) str(at int, s string) {
+// str stores a string and its address. The kernel would read it up to its first
+// NUL and no further: another path than the one that was looked at.
+func (l *layout) str(at int, s string) error {
+	if strings.IndexByte(s, 0) >= 0 {
+		return fmt.Errorf("%q holds a NUL byte", s)
+	}
 	off := l.alloc(len(s) + 1)
 	copy(l.data[off:], s)
 	l.pointer(at, off)
+	return nil
 }
 
 // memory stores what an argument points at, and its address.
@@ -205,7 +210,9 @@ func (l *layout) memory(at int, m *step.Memory) error {
 		l.arrays[first] = off
 		l.pointer(at, off)
 		for i, s := range m.Vector {
-			l.str(off+8*i, s)
+			if err := l.str(off+8*i, s); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
@@ -252,6 +259,8 @@ func (l *layout) place(nops int) (*region, error) {
 			v += uint64(r.base)
 		case step.RegionEnd:
 			v += end
+		case step.SignalHandler:
+			v = uint64(r.base) + uint64(handlerEntry()-entry())
 		case step.AboveRegion:
 			v = taskSize(end) - end
 		}

@@ -249,7 +249,7 @@ func (d *decision) enter() error {
 	case !own:
 		d.add(step.Chroot{Root: d.root})
 	case d.config.NoPivot:
-		d.add(step.MoveRoot{Root: d.root, Path: d.config.Rootfs.Dir()})
+		d.add(step.MoveRoot{Root: d.root, LetGo: d.facts.KernelMounts()})
 	default:
 		d.add(step.PivotRoot{Root: d.root})
 	}
@@ -299,16 +299,16 @@ func (d *decision) closeAll(waiting bool) error {
 func (d *decision) program(waiting bool) error {
 	p := d.spec.Process
 	if d.config.Init {
-		d.add(step.Reaper{Terminal: p.Terminal})
+		d.add(step.Reaper{Terminal: p.Terminal}, step.Signals{})
 	}
 	path := searchPath(p)
 	if waiting {
 		state := d.stateResult()
-		d.add(step.Signals{}, step.AwaitStart{Ready: step.From(child.ErrFD), Dir: step.From(state), Name: startFIFO, Err: child.ErrFD})
+		d.add(step.AwaitStart{Ready: step.From(child.ErrFD), Dir: step.From(state), Name: startFIFO, Err: child.ErrFD})
 		d.add(step.Exec{File: d.config.File, Args: p.Args, Env: p.Env, Path: path})
 		return nil
 	}
-	d.add(step.Signals{}, step.Exec{File: d.config.File, Args: p.Args, Env: p.Env, Path: path})
+	d.add(step.Exec{File: d.config.File, Args: p.Args, Env: p.Env, Path: path})
 	return nil
 }
 

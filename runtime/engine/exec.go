@@ -96,7 +96,7 @@ func (d *decision) joinAll(c ExecConfig) error {
 	}
 	if user {
 		d.hands = true // only a child is in the pid namespace
-		d.add(step.Handover{}, step.Credentials{GroupsStay: true}, step.Undumpable{})
+		d.add(step.Handover{}, step.NewSession{}, step.Credentials{GroupsStay: true}, step.Undumpable{})
 	}
 	if c.Process.Terminal {
 		d.add(d.terminal(step.Terminal{}))

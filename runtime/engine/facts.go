@@ -21,6 +21,8 @@ type facts interface {
 	// Privileged tells that the caller may do what root of the initial user
 	// namespace may.
 	Privileged() bool
+	// KernelMounts are the mount points of proc and sysfs, the last mounted first.
+	KernelMounts() []string
 	// Cgroups is where cgroup v2 is mounted, "" if it is not.
 	Cgroups() string
 }
@@ -86,6 +88,21 @@ func (host) Privileged() bool {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	f := strings.Fields(string(b))
 	return err == nil && len(f) == 3 && f[0] == "0" && f[1] == "0"
+}
+
+// KernelMounts reads /proc/self/mountinfo (proc_pid_mountinfo(5)).
+func (host) KernelMounts() []string {
+	b, _ := os.ReadFile("/proc/self/mountinfo")
+	var out []string
+	for _, line := range strings.Split(string(b), "\n") {
+		left, right, ok := strings.Cut(line, " - ")
+		f := strings.Fields(left)
+		if ok && len(f) > 4 && (strings.HasPrefix(right, "proc ") || strings.HasPrefix(right, "sysfs ")) {
+			out = append(out, f[4])
+		}
+	}
+	slices.Reverse(out)
+	return out
 }
 
 const maxLinks = 40 // as the kernel has it (path_resolution(7))

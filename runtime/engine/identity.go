@@ -57,7 +57,10 @@ func (d *decision) identity() error {
 	}
 	d.add(step.Umask{Mask: mask})
 	if d.files.state.arg != nil {
-		d.add(step.LookPath{Name: p.Args[0], Path: searchPath(p)})
+		d.add(step.LookPath{Name: p.Args[0], Path: searchPath(p)}, step.DieBySignal{})
+	}
+	if !d.config.Init { // the reaper's child does so itself
+		d.add(step.Signals{})
 	}
 	if p.NoNewPrivileges {
 		d.add(step.NoNewPrivs{})

@@ -73,7 +73,7 @@ func (d *decision) join(list []*specs.LinuxNamespace) error {
 	}
 	if user {
 		d.hands = true
-		d.add(step.Handover{Flags: d.child.CloneFlags &^ unix.CLONE_NEWUSER})
+		d.add(step.Handover{Flags: d.child.CloneFlags &^ unix.CLONE_NEWUSER}, step.NewSession{})
 		d.child.CloneFlags = 0
 	}
 	return nil

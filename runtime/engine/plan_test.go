@@ -28,7 +28,10 @@ func (f fixed) Inside(path string) (string, uint32, bool) {
 }
 func (f fixed) LastCap() int     { return 40 }
 func (f fixed) Privileged() bool { return true }
-func (f fixed) Cgroups() string  { return "/sys/fs/cgroup" }
+func (f fixed) KernelMounts() []string {
+	return []string{"/sys", "/proc"}
+}
+func (f fixed) Cgroups() string { return "/sys/fs/cgroup" }
 
 func plan(t *testing.T, s *specs.Spec, waiting bool) *Plan {
 	t.Helper()
@@ -113,7 +116,8 @@ func TestOrder(t *testing.T) {
 		{step.DropBounding{}, step.Credentials{}, "CAP_SETPCAP goes with the user"},
 		{step.Credentials{}, step.Capabilities{}, "a change of user clears the effective set"},
 		{step.Capabilities{}, step.NoNewPrivs{}, "the last right to go"},
-		{step.NoNewPrivs{}, step.Signals{}, "no signal may end a half-made container"},
+		{step.Capabilities{}, step.Signals{}, "no signal may end a half-made container"},
+		{step.Signals{}, step.NoNewPrivs{}, "a filter, which follows, may forbid it"},
 	} {
 		a, b := index(r.first), index(r.then)
 		if a < 0 || b < 0 || a > b {

@@ -214,6 +214,21 @@ func TestCreateWaitsForStart(t *testing.T) {
 	}
 }
 
+// A container that waits ends when it is asked to, as the first process of a pid
+// namespace would not by itself.
+func TestWaitingContainerTakesSigterm(t *testing.T) {
+	c, err := Create(context.Background(), Config{ID: "t", Rootfs: rootfs.Bundle{Path: busybox(t)}, Spec: testSpec("sleep", "100")}, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.PidfdSendSignal(int(c.Pidfd.Fd()), unix.SIGTERM, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if exit, err := c.Wait(); err != nil || exit.Code != 143 {
+		t.Errorf("%v, %v", exit, err)
+	}
+}
+
 // What create looked at may be another file at start.
 func TestStartTellsWhyTheProgramCannotBeExecuted(t *testing.T) {
 	dir := busybox(t)

@@ -85,16 +85,17 @@ type Place int
 
 // The places that a plan may speak of.
 const (
-	Nowhere     Place = iota
-	RegionStart       // first byte of the plan's memory, interpreter included
-	RegionEnd         // first byte after it
-	AboveRegion       // not an address: the length from RegionEnd to the end of user space
+	Nowhere       Place = iota
+	RegionStart         // first byte of the plan's memory, interpreter included
+	RegionEnd           // first byte after it
+	SignalHandler       // code that ends the process with 128 and the signal's number
+	AboveRegion         // not an address: the length from RegionEnd to the end of user space
 )
 
 // At is an address at a place.
 func At(p Place, offset int) Arg {
 	return Arg{Place: p, Value: uint64(offset), show: func(a Arg) string {
-		text := [...]string{"", "plan", "plan_end", "rest"}[p]
+		text := [...]string{"", "plan", "plan_end", "end", "rest"}[p]
 		if offset != 0 {
 			text += "+" + strconv.Itoa(offset)
 		}

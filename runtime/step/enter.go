@@ -27,8 +27,8 @@ func (s PivotRoot) Calls() []Call {
 // container could mount new ones without masks: the kernel lets it have again what it
 // still sees somewhere (mount_too_revealing in fs/namespace.c).
 type MoveRoot struct {
-	Root *Result
-	Path string // of the root on the host
+	Root  *Result
+	LetGo []string // where the host has proc and sysfs mounted, once for each mount
 }
 
 func (s MoveRoot) String() string { return "move the root over the host's and enter it" }
@@ -36,7 +36,7 @@ func (s MoveRoot) String() string { return "move the root over the host's and en
 // Calls implements Step.
 func (s MoveRoot) Calls() []Call {
 	calls := []Call{newCall("fchdir", unix.SYS_FCHDIR, From(s.Root))}
-	for _, p := range []string{"/sys", "/proc"} {
+	for _, p := range s.LetGo {
 		calls = append(calls, newCall("umount2", unix.SYS_UMOUNT2, Str(p), Flags(unix.MNT_DETACH, "MNT_DETACH")).may(0, unix.EINVAL, unix.ENOENT))
 	}
 	return append(calls,

@@ -187,6 +187,7 @@ type MountFS struct {
 	Propagation  uint64 // MS_SHARED … for the new mount, 0: that of its parent
 	Data         string
 	Ordinary     bool // no link may lead to the target: what hides parts of the file system goes by the same path
+	There        bool // it may lie there already, with a tree that was bound: EBUSY
 	NoCreate     bool // the target is there: made by an earlier step, or part of a kernel file system
 }
 
@@ -211,6 +212,9 @@ func (s MountFS) Calls() []Call {
 		openFrom(s.Root, s.Target, unix.O_DIRECTORY, resolve).to(t),
 		newCall("fchdir", unix.SYS_FCHDIR, From(t)),
 		newCall("mount", unix.SYS_MOUNT, Str(s.Source), Str("."), Str(s.Type), mountFlags(s.Flags), data))
+	if s.There {
+		calls[len(calls)-1] = calls[len(calls)-1].may(0, unix.EBUSY)
+	}
 	if s.Propagation != 0 {
 		// The mount lies on the directory now: the same path leads to it.
 		top := &Result{Name: "top"}

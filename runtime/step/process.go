@@ -22,6 +22,30 @@ func (Signals) Calls() []Call {
 		Flags(2, "SIG_SETMASK"), Struct(func() string { return "[]" }, 0), Null, Int(8))}
 }
 
+// DieBySignal lets a container that waits end by the signals that ask for it. Its
+// process is the first of a pid namespace, which takes no signal without a handler
+// (pid_namespaces(7)). execve puts all back.
+type DieBySignal struct{}
+
+func (DieBySignal) String() string { return "SIGTERM and its like end the waiting container" }
+
+// Calls implements Step.
+func (DieBySignal) Calls() []Call {
+	const onStack, restorer = 0x08000000, 0x04000000 // SA_ONSTACK, SA_RESTORER (asm/signal.h)
+	stack := make([]byte, 24)                        // stack_t
+	binary.NativeEndian.PutUint64(stack[16:], 16384)
+	calls := []Call{newCall("sigaltstack", unix.SYS_SIGALTSTACK,
+		Arg{To: &Memory{Bytes: stack, Fixups: map[int]Arg{0: Blob("stack", make([]byte, 16384))}}, str: "{16384}"}, Null)}
+	for _, sig := range []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM} {
+		act := make([]byte, 32) // struct kernel_sigaction
+		binary.NativeEndian.PutUint64(act[8:], onStack|restorer)
+		end := At(SignalHandler, 0)
+		calls = append(calls, newCall("rt_sigaction", unix.SYS_RT_SIGACTION, Flags(uint64(sig), unix.SignalName(sig)),
+			Arg{To: &Memory{Bytes: act, Fixups: map[int]Arg{0: end, 16: end}}, str: "{end, SA_ONSTACK}"}, Null, Int(8)))
+	}
+	return calls
+}
+
 // Umask sets the file mode creation mask. It is 0 while the root is built, for
 // modes are given whole, and the container's own at the end.
 type Umask struct{ Mask uint32 }
