@@ -245,23 +245,32 @@ func (e *ExecveError) Error() string {
 // Unwrap gives the *engine.StartError, which says more.
 func (e *ExecveError) Unwrap() error { return e.err }
 
-// startFailed puts an error of the engine into runc's words, which callers match.
+// startError is an error of the engine in runc's words, which callers match.
+type startError struct {
+	text string
+	err  error
+}
+
+func (e *startError) Error() string { return e.text }
+func (e *startError) Unwrap() error { return e.err }
+
+// startFailed puts an error of the engine into runc's words.
 func startFailed(err error) error {
+	const prefix = "unable to start container process: "
 	var s *engine.StartError
-	switch {
-	case errors.As(err, &s) && s.Execve:
-		return &ExecveError{strings.TrimPrefix(s.Object, "execute "), err}
-	case errors.Is(err, engine.ErrNotFound) && errors.As(err, &s):
-		text := "no such file or directory"
-		name := strings.TrimPrefix(s.Object, "execute ")
-		if !strings.Contains(name, "/") {
-			text = "executable file not found in $PATH"
-		}
-		return fmt.Errorf("unable to start container process: exec: %q: %s: %w", name, text, err)
-	case errors.Is(err, engine.ErrNotExecutable) && errors.As(err, &s):
-		return fmt.Errorf("unable to start container process: exec: %q: %w", strings.TrimPrefix(s.Object, "execute "), err)
-	case errors.As(err, &s):
-		return fmt.Errorf("unable to start container process: error during container init: %w", err)
+	if !errors.As(err, &s) {
+		return &startError{prefix + err.Error(), err}
 	}
-	return fmt.Errorf("unable to start container process: %w", err)
+	name := strings.TrimPrefix(s.Object, "execute ")
+	switch {
+	case s.Execve:
+		return &ExecveError{name, err}
+	case errors.Is(err, engine.ErrNotFound) && strings.Contains(name, "/"):
+		return &startError{fmt.Sprintf("%sexec: %q: stat %s: no such file or directory", prefix, name, name), err}
+	case errors.Is(err, engine.ErrNotFound):
+		return &startError{fmt.Sprintf("%sexec: %q: executable file not found in $PATH", prefix, name), err}
+	case errors.Is(err, engine.ErrNotExecutable):
+		return &startError{fmt.Sprintf("%sexec: %q: %s", prefix, name, s.Errno.Error()), err}
+	}
+	return &startError{prefix + "error during container init: " + err.Error(), err}
 }

@@ -90,7 +90,7 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions) (*engine.Process, e
 func (c *Container) execConfig(spec *specs.Spec, o *ExecOptions) (engine.ExecConfig, error) {
 	p := *o.Process
 	cfg := engine.ExecConfig{ID: c.ID, Pid: c.state.Pid, Process: &p, Linux: spec.Linux, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr,
-		NoNewKeyring: c.state.NoNewKeyring, NoSetgroups: c.state.NoSetgroups, PreserveFDs: o.PreserveFDs}
+		PlainLF: o.ConsoleSocket == "", NoNewKeyring: c.state.NoNewKeyring, NoSetgroups: c.state.NoSetgroups, PreserveFDs: o.PreserveFDs}
 	if p.Cwd == "" {
 		p.Cwd = "/"
 	}

@@ -68,7 +68,7 @@ func (m *maker) decide() (engine.Config, error) {
 	s := m.spec
 	c := engine.Config{ID: m.ID, Spec: s, Rootfs: rootfs.Bundle{Path: s.Root.Path},
 		Stdin: m.o.Stdin, Stdout: m.o.Stdout, Stderr: m.o.Stderr,
-		NoPivot: m.o.NoPivot, NoNewKeyring: m.o.NoNewKeyring, PreserveFDs: m.o.PreserveFDs,
+		PlainLF: m.o.ConsoleSocket == "", NoPivot: m.o.NoPivot, NoNewKeyring: m.o.NoNewKeyring, PreserveFDs: m.o.PreserveFDs,
 		Cloned: m.cloned, Map: m.mapIDs()}
 	if err := m.decideCgroup(&c); err != nil {
 		return c, err

@@ -60,6 +60,7 @@ type Config struct {
 	Notify func(pid int, listener *os.File) error
 
 	File         string // the program, if it is not Process.Args[0]
+	PlainLF      bool   // of a terminal: see step.Terminal
 	NoPivot      bool
 	NoNewKeyring bool
 	PreserveFDs  int  // descriptors of the caller, from 3 on, that stay open

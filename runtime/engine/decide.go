@@ -201,7 +201,7 @@ func (d *decision) rootAndMounts() error {
 
 func (d *decision) terminal(t step.Terminal) terminal {
 	p := d.spec.Process
-	t.UID = p.User.UID
+	t.UID, t.PlainLF = p.User.UID, d.config.PlainLF
 	if s := p.ConsoleSize; s != nil {
 		t.Rows, t.Columns = uint16(s.Height), uint16(s.Width)
 	}

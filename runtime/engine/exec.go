@@ -27,6 +27,7 @@ type ExecConfig struct {
 	File         string // the program, if it is not Process.Args[0]
 	Seccomp      *seccomp.Filter
 	Notify       func(pid int, listener *os.File) error
+	PlainLF      bool
 	NoNewKeyring bool
 	PreserveFDs  int
 	NoSetgroups  bool
@@ -42,7 +43,7 @@ func DecideExec(c ExecConfig) (*Plan, error) {
 		linux = &specs.Linux{Personality: c.Linux.Personality, MemoryPolicy: c.Linux.MemoryPolicy}
 	}
 	spec := &specs.Spec{Process: c.Process, Linux: linux}
-	cfg := Config{ID: c.ID, Spec: spec, Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, File: c.File, Seccomp: c.Seccomp, Notify: c.Notify,
+	cfg := Config{ID: c.ID, Spec: spec, Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, File: c.File, PlainLF: c.PlainLF, Seccomp: c.Seccomp, Notify: c.Notify,
 		NoNewKeyring: c.NoNewKeyring, PreserveFDs: c.PreserveFDs, NoSetgroups: c.NoSetgroups, Labels: c.Labels}
 	if err := check(&cfg); err != nil {
 		return nil, err

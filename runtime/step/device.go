@@ -65,6 +65,7 @@ type Terminal struct {
 	Rows, Columns uint16
 	UID           uint32 // owner of the terminal
 	Console       bool   // bind it to /dev/console
+	PlainLF       bool   // a line feed goes out as it is: the caller's own terminal makes CR LF of it
 }
 
 func (s Terminal) String() string { return "a terminal of the container's own" }
@@ -85,12 +86,16 @@ func (s Terminal) Calls() []Call {
 		open,
 		newCall("ioctl", unix.SYS_IOCTL, From(master), Flags(unix.TIOCSPTLCK, "TIOCSPTLCK"), Blob("[0]", make([]byte, 4))),
 		newCall("ioctl", unix.SYS_IOCTL, From(master), Flags(unix.TIOCGPTPEER, "TIOCGPTPEER"), Flags(rw, text)).to(slave),
+	}
+	if s.PlainLF {
+		calls = append(calls, newCall("ioctl", unix.SYS_IOCTL, From(slave), Flags(unix.TCSETS, "TCSETS"), Blob("{a new terminal's, -onlcr}", newTerminal())))
+	}
+	calls = append(calls,
 		newCall("ioctl", unix.SYS_IOCTL, From(master), Flags(unix.TIOCSWINSZ, "TIOCSWINSZ"),
 			Blob(fmt.Sprintf("{%d, %d}", s.Rows, s.Columns), size)),
 		newCall("fchown", unix.SYS_FCHOWN, From(slave), Int(int(s.UID)), Int(-1)),
 		s.send(master),
-		newCall("ioctl", unix.SYS_IOCTL, From(slave), Flags(unix.TIOCSCTTY, "TIOCSCTTY"), Int(0)),
-	}
+		newCall("ioctl", unix.SYS_IOCTL, From(slave), Flags(unix.TIOCSCTTY, "TIOCSCTTY"), Int(0)))
 	for fd := range 3 {
 		calls = append(calls, newCall("dup3", unix.SYS_DUP3, From(slave), Int(fd), Int(0)))
 	}
@@ -102,6 +107,21 @@ func (s Terminal) Calls() []Call {
 	}
 	return append(calls,
 		newCall("close", unix.SYS_CLOSE, From(master)), newCall("close", unix.SYS_CLOSE, From(slave)))
+}
+
+// newTerminal is struct ktermios of a new pseudo terminal (tty_std_termios in
+// drivers/tty/tty_io.c) without ONLCR.
+func newTerminal() []byte {
+	b := make([]byte, 0, 64)
+	for _, v := range []uint32{
+		unix.ICRNL | unix.IXON, unix.OPOST, unix.B38400 | unix.CS8 | unix.CREAD,
+		unix.ISIG | unix.ICANON | unix.ECHO | unix.ECHOE | unix.ECHOK | unix.ECHOCTL | unix.ECHOKE | unix.IEXTEN,
+	} {
+		b = binary.NativeEndian.AppendUint32(b, v)
+	}
+	b = append(b, 0)                                                            // line discipline
+	b = append(b, 3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0) // INIT_C_CC
+	return append(b, make([]byte, 64-len(b))...)
 }
 
 // send is sendmsg(2) with one descriptor as SCM_RIGHTS (unix(7)).
