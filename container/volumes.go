@@ -24,6 +24,8 @@ type Volume struct {
 	Options    map[string]string
 	Scope      string
 	Anonymous  bool `json:"-"`
+
+	owner string // id of a container, which may be gone
 }
 
 // volumeFile is volume.json.
@@ -31,6 +33,7 @@ type volumeFile struct {
 	CreatedAt time.Time
 	Labels    map[string]string `json:",omitempty"`
 	Anonymous bool              `json:",omitempty"`
+	Container string            `json:",omitempty"` // id of the one that an anonymous one was made for
 }
 
 func (s *Store) volumeDir(name string) string { return s.Root + "/volumes/" + name }
@@ -38,6 +41,10 @@ func (s *Store) volumeDir(name string) string { return s.Root + "/volumes/" + na
 // CreateVolume makes a volume; "" invents a name. One that is there already is
 // returned as it is, as docker does.
 func (s *Store) CreateVolume(name string, labels map[string]string) (*Volume, error) {
+	return s.createVolume(name, labels, "")
+}
+
+func (s *Store) createVolume(name string, labels map[string]string, owner string) (*Volume, error) {
 	anonymous := name == ""
 	if anonymous {
 		id, err := newID()
@@ -52,7 +59,11 @@ func (s *Store) CreateVolume(name string, labels map[string]string) (*Volume, er
 	if err == nil || !errors.Is(err, ErrNoVolume) {
 		return v, err
 	}
-	if err := s.makeVolume(name, volumeFile{CreatedAt: time.Now().UTC(), Labels: labels, Anonymous: anonymous}); err != nil {
+	vf := volumeFile{CreatedAt: time.Now().UTC(), Labels: labels, Anonymous: anonymous}
+	if anonymous {
+		vf.Container = owner
+	}
+	if err := s.makeVolume(name, vf); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", name, err)
 	}
 	return s.Volume(name)
@@ -106,7 +117,7 @@ func (s *Store) Volume(name string) (*Volume, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read volume %s: %w", name, err)
 	}
-	return &Volume{CreatedAt: vf.CreatedAt, Driver: "local", Labels: vf.Labels, Anonymous: vf.Anonymous,
+	return &Volume{CreatedAt: vf.CreatedAt, Driver: "local", Labels: vf.Labels, Anonymous: vf.Anonymous, owner: vf.Container,
 		Mountpoint: s.volumeDir(name) + "/_data", Name: name, Scope: "local"}, nil
 }
 
@@ -193,6 +204,22 @@ func (s *Store) sweepVolumes() error {
 	return errors.Join(errs...)
 }
 
+// dropOwned removes the anonymous volumes of a container whose maker, or
+// remover with --rm, was killed: nobody else knows of them.
+func (s *Store) dropOwned(id string) error {
+	all, err := s.Volumes()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, v := range all {
+		if v.Anonymous && v.owner == id && len(s.VolumeUsers(v.Name)) == 0 {
+			errs = append(errs, s.dropVolume(v.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // PruneVolumes removes what no container uses: anonymous ones, with all the named ones too.
 func (s *Store) PruneVolumes(all bool) ([]string, error) {
 	list, err := s.Volumes()
@@ -215,8 +242,8 @@ func (s *Store) PruneVolumes(all bool) ([]string, error) {
 }
 
 // realize makes the volumes and sources of the wishes and copies the image's
-// content into new volumes. rootfs opens the image's layers when it is needed.
-func (s *Store) realize(wishes []mountWish, rootfs func() (*merged, error)) ([]MountPoint, error) {
+// content into new volumes. id is the container's; rootfs opens the image's layers when it is needed.
+func (s *Store) realize(id string, wishes []mountWish, rootfs func() (*merged, error)) ([]MountPoint, error) {
 	mounts := make([]MountPoint, 0, len(wishes))
 	for i := range wishes {
 		w := &wishes[i]
@@ -226,7 +253,7 @@ func (s *Store) realize(wishes []mountWish, rootfs func() (*merged, error)) ([]M
 				return mounts, err
 			}
 		case "volume":
-			v, err := s.CreateVolume(w.Name, w.labels)
+			v, err := s.createVolume(w.Name, w.labels, id)
 			if err != nil {
 				return mounts, err
 			}
