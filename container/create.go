@@ -111,6 +111,9 @@ func (c *Container) decide(img *image.Image, root *lazyLayers) error {
 	if c.Labels, err = labels(img.Config.Labels, o); err != nil {
 		return err
 	}
+	if err := inlineProfiles(o.SecurityOpt); err != nil {
+		return err
+	}
 	if err := c.checkModes(); err != nil {
 		return err
 	}

@@ -208,7 +208,7 @@ func TestRlimits(t *testing.T) {
 
 func TestSecurityOptions(t *testing.T) {
 	s, err := parseSecurity([]string{"no-new-privileges", "seccomp=unconfined", "apparmor=unconfined", "label=disable", "label:type:x"})
-	if err != nil || !s.noNewPrivs || !s.seccompUnconfined {
+	if err != nil || !s.noNewPrivs || s.seccomp != "unconfined" {
 		t.Error(s, err)
 	}
 	// a profile that is not enforced must not be taken without a word

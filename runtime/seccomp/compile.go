@@ -33,7 +33,8 @@ func (f *Filter) Bytes() []byte {
 
 // Compile makes the filter of a profile for a machine, named as GOARCH names
 // it. It gives nil for a profile that needs no filter: one that is empty, or
-// allows everything.
+// allows everything. (runc installs one for the latter, which kills who makes
+// calls of an architecture that is not listed.)
 func Compile(p *specs.LinuxSeccomp, native string) (*Filter, error) {
 	if p == nil || p.DefaultAction == "" && len(p.Syscalls) == 0 {
 		return nil, nil

@@ -56,7 +56,7 @@
 // libseccomp (2.5.4 and 2.6.1) compiles some profiles wrongly that have rules
 // of several conditions for one system call: it compares the wrong word, takes
 // a rule for redundant, or never comes to an end. The tests know how to tell
-// (confused_test.go, model_test.go). Which of two NE rules with different
-// actions counts depends there on the upper half of the argument; here it does
-// not.
+// (confused_test.go, model_test.go). Which of two rules with different actions
+// counts for an argument of more than 32 bits depends there on the order of
+// all rules; here it does not.
 package seccomp

@@ -214,12 +214,18 @@ func (c *comparer) compare(p *specs.LinuxSeccomp, chosen []*arch) (int, string) 
 				c.refused = 1
 				continue
 			}
+			if err == unix.EEXIST && ourErr == nil && c.style != oneAction {
+				// We see that a rule is hidden by a wider one, and take
+				// it out, where libseccomp does not always.
+				c.quarrels = 1
+				continue
+			}
 			return 0, fmt.Sprintf("libseccomp: %v, here: %v", err, ourErr)
 		}
 		if f == nil {
 			// Without rules libseccomp's program does nothing but kill
 			// who is of another architecture.
-			if named(p) {
+			if named(p, chosen) {
 				return 0, "no filter here"
 			}
 			return 1, ""
@@ -239,10 +245,16 @@ func (c *comparer) compare(p *specs.LinuxSeccomp, chosen []*arch) (int, string) 
 }
 
 // named tells whether a rule of the profile says something.
-func named(p *specs.LinuxSeccomp) bool {
+func named(p *specs.LinuxSeccomp, chosen []*arch) bool {
 	for _, call := range p.Syscalls {
-		if len(call.Names) > 0 && call.Action != p.DefaultAction {
-			return true
+		for _, name := range call.Names {
+			for _, a := range chosen {
+				line := findSyscall(name, 1)
+				c, _ := carriedBy(line)
+				if call.Action != p.DefaultAction && (a.slot(line) >= 0 || a.mux && c != noCarrier) {
+					return true
+				}
+			}
 		}
 	}
 	return false
@@ -272,6 +284,13 @@ func (c *comparer) verdicts(p *specs.LinuxSeccomp, chosen []*arch, ours, theirs 
 	samples := sampleArgs(p)
 	everyCall(chosen, func(audit, nr uint32) {
 		for _, args := range samples {
+			if c.style == oneCondition {
+				// For others it depends on the order of all rules what
+				// libseccomp answers.
+				for i := range args {
+					args[i] &= 0xffffffff
+				}
+			}
 			d := &data{nr: nr, arch: audit, args: args}
 			got, want := run(ours, d, big), run(theirs, d, big)
 			if enosys(p, chosen, d) {

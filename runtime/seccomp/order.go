@@ -11,7 +11,7 @@ import (
 // words, by argument, upper half first. Chains with a common beginning are
 // neighbours; where they part, the test of the higher argument goes first, then
 // equalities before upper bounds before lower bounds, then the tighter bound.
-// A chain that another begins with is wider, and beats it if it came first.
+// A chain whose tests are all among those of another is wider, and hides it.
 
 var errConflict = errors.New("rules with the same conditions have different actions")
 
@@ -34,6 +34,16 @@ type step struct {
 // insert puts n at its place in the list. It gives errConflict for one that
 // would hide another with a different action.
 func insert(list []alternative, n alternative, wide bool) ([]alternative, error) {
+	for i := range list {
+		if !list[i].within(&n, wide) {
+			continue
+		}
+		if len(list[i].conds) == len(n.conds) && list[i].action != n.action {
+			return nil, errConflict
+		}
+		return list, nil // its place is before that of n, which never comes to pass
+	}
+	list = slices.DeleteFunc(list, func(x alternative) bool { return x.action == n.action && n.within(&x, wide) })
 	for depth := range length(n.conds, wide) {
 		n.rank[depth] = rank(n.conds[condAt(depth, wide)].op)
 	}
@@ -44,10 +54,7 @@ next:
 		mine := stepOf(n.conds, depth, wide)
 		for i := lo; i < hi; {
 			if depth == length(list[i].conds, wide) {
-				if n.narrower(&list[i]) {
-					return list, nil
-				}
-				i++
+				i++ // begins as n, but for what is asked of a test
 				continue
 			}
 			its := stepOf(list[i].conds, depth, wide)
@@ -67,32 +74,32 @@ next:
 		}
 		return slices.Insert(list, hi, n), nil
 	}
-	// All in between begin with n, but for what is asked of each test.
-	for i := hi - 1; i >= lo; i-- {
-		if !list[i].narrower(&n) {
-			continue
-		}
-		if list[i].action != n.action {
+	// All in between begin as n does, but for what is asked of a test.
+	for i := lo; i < hi; i++ {
+		if n.within(&list[i], wide) {
 			return nil, errConflict
 		}
-		list = slices.Delete(list, i, i+1)
-		hi--
 	}
 	return slices.Insert(list, hi, n), nil
 }
 
-// narrower tells whether the chain of a begins with that of b, which is known
-// of their tests, so that a never holds where b does not.
-func (a *alternative) narrower(b *alternative) bool {
-	if len(a.conds) < len(b.conds) {
-		return false
-	}
-	for i := range b.conds {
-		if negated(a.conds[i].op) != negated(b.conds[i].op) {
+// within tells whether all conditions of a are among those of b.
+func (a *alternative) within(b *alternative, wide bool) bool {
+	j := 0
+	for _, c := range a.conds {
+		for j < len(b.conds) && b.conds[j].arg < c.arg {
+			j++
+		}
+		if j == len(b.conds) || !c.same(b.conds[j], wide) {
 			return false
 		}
 	}
 	return true
+}
+
+func (c cond) same(o cond, wide bool) bool {
+	return c.arg == o.arg && c.op == o.op &&
+		(c.val == o.val && c.mask == o.mask || !wide && uint32(c.val) == uint32(o.val) && uint32(c.mask) == uint32(o.mask))
 }
 
 func length(conds []cond, wide bool) int {
