@@ -99,3 +99,11 @@ t_odd_state_root() { # commas, colons and backslashes are overlayfs's own
 	b umount odd; b export odd | tar -xO f >"$TMP/out"; eq "$(cat "$TMP/out")" x
 	b rm odd >/dev/null; rm -r "$ROOT"
 }
+t_umask_of_the_caller() { # is his, and not the container's
+	local ROOT=$TMP/own
+	umask 077
+	b load -q -i "$TMP/busybox.tar" >/dev/null
+	eq "$(b run --rm --network none -u 1000 -v v:/v busybox sh -c 'umask; stat -c %a /v; grep -c localhost /etc/hosts')" $'0022\n755\n2'
+	eq "$(stat -c %a "$ROOT")" 700
+	rm -r "$ROOT"
+}
