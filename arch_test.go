@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"rootfs":          {"runtime/step"},
 	"runtime/engine":  {"runtime/step", "runtime/child", "runtime/seccomp", "rootfs", "cgroups"},
 	"runtime":         {"runtime/step", "runtime/engine", "runtime/seccomp", "rootfs", "cgroups"},
-	"container":       {"runtime/engine", "runtime/seccomp", "rootfs", "cgroups", "netns", "image"},
+	"container":       {"runtime/engine", "runtime/seccomp", "runtime/step", "rootfs", "cgroups", "netns", "image"},
 	"cmd/oci":         {"runtime", "runtime/engine", "runtime/seccomp", "runtime/step", "rootfs", "cgroups"},
 	"cmd":             {"container", "image", "netns", "runtime/engine", "cgroups"},
 	"cmd/berth/first": {"cmd/oci"},

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/image"
 )
 
 // copyUp fills an empty volume with what the image has at path: owners, modes,
@@ -22,7 +24,7 @@ import (
 // the volume as .fill, is called .filled when it is whole, and then moved into
 // the volume name by name. Whoever comes next starts the first anew, and goes on
 // with the second.
-func copyUp(root *merged, path, data string) error {
+func copyUp(root *image.View, path, data string) error {
 	l, err := lockDir(data, unix.LOCK_EX)
 	if err == nil {
 		defer l.Close()
@@ -34,7 +36,7 @@ func copyUp(root *merged, path, data string) error {
 	return nil
 }
 
-func fillVolume(root *merged, path string, data *os.File, beside string) error {
+func fillVolume(root *image.View, path string, data *os.File, beside string) error {
 	part, whole := beside+"/.fill", beside+"/.filled"
 	if err := moveIn(whole, data); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -42,15 +44,10 @@ func fillVolume(root *merged, path string, data *os.File, beside string) error {
 	if names, err := data.Readdirnames(1); len(names) > 0 || err != nil && err != io.EOF {
 		return err
 	}
-	e, err := root.walk(path)
-	if err != nil {
+	e, err := root.Walk(path)
+	if err != nil || !e.IsDir() {
 		return nil // the path is not in the image: the volume stays empty
 	}
-	if e.sub == nil {
-		e.from.Close()
-		return nil
-	}
-	defer e.sub.Close()
 	if err := errors.Join(os.RemoveAll(part), os.Mkdir(part, 0o700)); err != nil {
 		return err
 	}
@@ -63,14 +60,14 @@ func fillVolume(root *merged, path string, data *os.File, beside string) error {
 	return moveIn(whole, data)
 }
 
-func copyTo(dir string, e *entry) error {
+func copyTo(dir string, e *image.Entry) error {
 	top, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer top.Close()
 	c := copier{links: map[[2]uint64]string{}, top: int(top.Fd())}
-	return c.dir(e.sub, &e.st, c.top, "")
+	return c.dir(e, c.top, "")
 }
 
 // moveIn moves all from the directory whole into data, which gets its
@@ -101,21 +98,21 @@ func moveIn(whole string, data *os.File) error {
 	return os.RemoveAll(whole)
 }
 
-// copier copies a merged tree below top. links maps the inode of a file with
+// copier copies a tree of an image below top. links maps the inode of a file with
 // several names to the first of them, relative to top.
 type copier struct {
 	links map[[2]uint64]string
 	top   int
 }
 
-func (c *copier) dir(m *merged, st *unix.Stat_t, dst int, rel string) error {
-	names, err := m.names()
+func (c *copier) dir(from *image.Entry, dst int, rel string) error {
+	names, err := from.Names()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		e, err := m.look(name)
-		if errors.Is(err, errNotFound) {
+		e, err := from.Look(name)
+		if errors.Is(err, fs.ErrNotExist) {
 			continue // a whiteout
 		}
 		if err == nil {
@@ -125,13 +122,17 @@ func (c *copier) dir(m *merged, st *unix.Stat_t, dst int, rel string) error {
 			return fmt.Errorf("%s: %w", rel+name, err)
 		}
 	}
+	src, err := from.Open()
+	if err != nil {
+		return err
+	}
+	defer src.Close()
 	// last, because writing into the directory changed its times
-	return attributes(m.dirs[0], dst, st)
+	return attributes(src, dst, &from.Stat_t)
 }
 
-func (c *copier) entry(e *entry, name string, dst int, rel string) error {
-	if e.sub != nil {
-		defer e.sub.Close()
+func (c *copier) entry(e *image.Entry, name string, dst int, rel string) error {
+	if e.IsDir() {
 		if err := unix.Mkdirat(dst, name, 0o700); err != nil {
 			return err
 		}
@@ -140,20 +141,20 @@ func (c *copier) entry(e *entry, name string, dst int, rel string) error {
 			return err
 		}
 		defer unix.Close(fd)
-		return c.dir(e.sub, &e.st, fd, rel+"/")
+		return c.dir(e, fd, rel+"/")
 	}
-	if e.st.Nlink > 1 {
-		key := [2]uint64{uint64(e.st.Dev), e.st.Ino}
+	if e.Nlink > 1 {
+		key := [2]uint64{uint64(e.Dev), e.Ino}
 		if first, ok := c.links[key]; ok {
 			return unix.Linkat(c.top, first, dst, name, 0)
 		}
 		c.links[key] = rel
 	}
-	switch e.st.Mode & unix.S_IFMT {
+	switch e.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		return copyFile(e, name, dst)
 	case unix.S_IFLNK:
-		to, err := readlinkat(e.from, name)
+		to, err := e.Readlink()
 		if err != nil {
 			return err
 		}
@@ -161,21 +162,21 @@ func (c *copier) entry(e *entry, name string, dst int, rel string) error {
 			return err
 		}
 	default: // device, fifo, socket
-		if err := unix.Mknodat(dst, name, e.st.Mode, int(e.st.Rdev)); err != nil {
+		if err := unix.Mknodat(dst, name, e.Mode, int(e.Rdev)); err != nil {
 			return err
 		}
-		if err := unix.Fchmodat(dst, name, e.st.Mode&0o7777, 0); err != nil {
+		if err := unix.Fchmodat(dst, name, e.Mode&0o7777, 0); err != nil {
 			return err
 		}
 	}
-	if err := unix.Fchownat(dst, name, int(e.st.Uid), int(e.st.Gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fchownat(dst, name, int(e.Uid), int(e.Gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	return unix.UtimesNanoAt(dst, name, []unix.Timespec{e.st.Atim, e.st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+	return unix.UtimesNanoAt(dst, name, []unix.Timespec{e.Atim, e.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-func copyFile(e *entry, name string, dst int) error {
-	src, err := openIn(e.from, name)
+func copyFile(e *image.Entry, name string, dst int) error {
+	src, err := e.Open()
 	if err != nil {
 		return err
 	}
@@ -187,7 +188,7 @@ func copyFile(e *entry, name string, dst int) error {
 	out := os.NewFile(uintptr(fd), name)
 	_, err = io.Copy(out, src) // copy_file_range(2) between two files
 	if err == nil {
-		err = attributes(src, fd, &e.st)
+		err = attributes(src, fd, &e.Stat_t)
 	}
 	return errors.Join(err, out.Close())
 }

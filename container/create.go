@@ -111,6 +111,9 @@ func (c *Container) decide(img *image.Image, root *lazyLayers) error {
 	if c.Labels, err = labels(img.Config.Labels, o); err != nil {
 		return err
 	}
+	if err := inlineProfiles(o.SecurityOpt); err != nil {
+		return err
+	}
 	if err := c.checkModes(); err != nil {
 		return err
 	}
@@ -252,22 +255,22 @@ func restartPolicy(s string) (name string, tries int, err error) {
 type lazyLayers struct {
 	lower []string
 	upper string
-	m     *merged
+	view  *image.View
 }
 
-func (l *lazyLayers) open() (*merged, error) {
-	if l.m != nil {
-		return l.m, nil
+func (l *lazyLayers) open() (*image.View, error) {
+	if l.view != nil {
+		return l.view, nil
 	}
 	var err error
-	l.m, err = openLayers(l.lower, l.upper)
-	return l.m, err
+	l.view, err = image.OpenView(l.lower, l.upper)
+	return l.view, err
 }
 
 func (l *lazyLayers) close() {
-	if l.m != nil {
-		l.m.Close()
-		l.m = nil
+	if l.view != nil {
+		l.view.Close()
+		l.view = nil
 	}
 }
 

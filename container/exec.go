@@ -143,8 +143,12 @@ func (e *execution) start(ctx context.Context, c *Container, st State, p *specs.
 			return err
 		}
 	}
+	filter, err := c.filter(true)
+	if err != nil {
+		return err
+	}
 	e.proc, err = engine.Exec(ctx, engine.ExecConfig{
-		Pid: st.Pid, Process: p, Cgroup: dir, Labels: securityLabels(p), Stdin: cfg.Stdin, Stdout: cfg.Stdout, Stderr: cfg.Stderr,
+		ID: c.ID, Pid: st.Pid, Process: p, Seccomp: filter, Cgroup: dir, Labels: securityLabels(p), Stdin: cfg.Stdin, Stdout: cfg.Stdout, Stderr: cfg.Stderr,
 	})
 	if err != nil {
 		return fmt.Errorf("exec in container %s: %w", c.Name, err)

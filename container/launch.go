@@ -98,7 +98,7 @@ func (c *Container) again() error {
 
 func (r *running) start(ctx context.Context, s stdio) error {
 	c := r.c
-	cfg, err := c.config(s.size)
+	cfg, err := c.config(s.size, true)
 	if err != nil {
 		return err
 	}
@@ -153,8 +153,8 @@ func (r *running) cloned(pid int) error {
 	return nil
 }
 
-// config is what package runtime needs.
-func (c *Container) config(size *specs.Box) (engine.Config, error) {
+// config is what package engine needs. With keep what had to be computed is stored.
+func (c *Container) config(size *specs.Box, keep bool) (engine.Config, error) {
 	if c.Options.joins() {
 		c.spec = nil // the others may have been started, or have ended, since Create
 	}
@@ -175,6 +175,10 @@ func (c *Container) config(size *specs.Box) (engine.Config, error) {
 	if err != nil {
 		return engine.Config{}, err
 	}
+	filter, err := c.filter(keep)
+	if err != nil {
+		return engine.Config{}, err
+	}
 	rel := "containers/" + c.ID + "/"
 	lower := c.Lower
 	if c.Image != HostImage { // which has all mount points, and no layer of an overlay may lie in another
@@ -185,10 +189,10 @@ func (c *Container) config(size *specs.Box) (engine.Config, error) {
 		Rootfs: rootfs.Overlay{Base: c.store.Root, Lower: lower, Upper: rel + "upper", Work: rel + "work",
 			UserXattr: image.UserXattr(), Volatile: c.Options.Remove},
 		Cgroup:  engine.Plain{Plan: group},
-		Devices: devices,
-		Labels:  securityLabels(spec.Process),
-		Init:    c.Options.Init,
-		Trace:   c.Trace,
+		Devices: devices, Seccomp: filter,
+		Labels: securityLabels(spec.Process),
+		Init:   c.Options.Init,
+		Trace:  c.Trace,
 	}, nil
 }
 
@@ -294,7 +298,7 @@ func StartCode(err error) int {
 // Plan is what a start now would do, for explain. It takes no lease, makes no
 // cgroup and writes no file: those that a start writes count as made.
 func (c *Container) Plan() (*engine.Plan, error) {
-	cfg, err := c.config(nil)
+	cfg, err := c.config(nil, false)
 	if err != nil {
 		return nil, err
 	}

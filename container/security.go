@@ -13,10 +13,10 @@ import (
 
 // security is what --security-opt decides.
 type security struct {
-	noNewPrivs        bool
-	seccompUnconfined bool
-	showPaths         bool   // systempaths=unconfined: nothing in /proc and /sys is hidden
-	apparmor          string // the profile, "" for none
+	noNewPrivs bool
+	seccomp    string // "": the default, builtin, unconfined, or a profile in JSON
+	showPaths  bool   // systempaths=unconfined: nothing in /proc and /sys is hidden
+	apparmor   string // the profile, "" for none
 }
 
 // securityLabels are what the kernel's security modules are told before execve.
@@ -51,11 +51,8 @@ func parseSecurity(list []string) (security, error) {
 				on = b
 			}
 			s.noNewPrivs = on
-		case key == "seccomp" && val == "unconfined":
-			s.seccompUnconfined = true
-		case key == "seccomp" && val == "builtin":
-		case key == "seccomp":
-			return s, fmt.Errorf("--security-opt %s: profiles of one's own cannot be read yet", opt)
+		case key == "seccomp" && val != "":
+			s.seccomp = val
 		case key == "apparmor" && val == "unconfined":
 		case key == "apparmor" && val != "":
 			if !appArmor() {

@@ -90,7 +90,7 @@ func TestJoinedSinceCreate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.config(nil); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "other") {
+	if _, err := c.config(nil, false); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "other") {
 		t.Errorf("joins one that does not run: %v", err)
 	}
 	if c, err = s.Create(nil, o); err != nil {
@@ -101,7 +101,7 @@ func TestJoinedSinceCreate(t *testing.T) {
 	if err := other.writeState(State{Status: Running, Pid: os.Getpid(), StartTicks: ticks, Boot: bootID()}, false); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := c.config(nil)
+	cfg, err := c.config(nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,7 @@ var (
 //	containers/.rm-ID  one that is being removed, locked by its remover
 //	names/NAME         another link of the config.json
 //	volumes/NAME/      _data volume.json
+//	seccomp/HASH       compiled default profiles
 //	mountpoints/       the lowest layer of all: what every container has mounts upon
 //
 // Every change is one rename, link or mkdir, so the kernel decides who was

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/berth-run/berth/image"
 )
 
 // Identity is who the process is: ids and the home of the image's passwd.
@@ -21,11 +23,11 @@ type userFiles struct{ passwd, group string }
 // maxUserFile bounds what an image can make us read.
 const maxUserFile = 4 << 20
 
-func readUserFiles(m *merged) (userFiles, error) {
+func readUserFiles(v *image.View) (userFiles, error) {
 	var u userFiles
 	var err error
-	if u.passwd, err = m.readFile("etc/passwd", maxUserFile); err == nil {
-		u.group, err = m.readFile("etc/group", maxUserFile)
+	if u.passwd, err = v.ReadFile("etc/passwd", maxUserFile); err == nil {
+		u.group, err = v.ReadFile("etc/group", maxUserFile)
 	}
 	return u, err
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/image"
 )
 
 var testUsers = userFiles{
@@ -52,7 +54,7 @@ func TestIdentity(t *testing.T) {
 }
 
 // layers makes directories from name -> content; a name that ends in / is a
-// directory, content "->x" a link. Whiteouts need root, and so are not here.
+// directory, content "->x" a link.
 func layer(t *testing.T, files ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -74,33 +76,6 @@ func layer(t *testing.T, files ...string) string {
 	return dir
 }
 
-func TestMergedLayers(t *testing.T) {
-	secret := layer(t, "secret", "host")
-	low := layer(t, "etc/passwd", "low", "etc/group", "g", "usr/etc/x", "deep", "abs", "->/usr/etc", "up", "->../../../../"+secret+"/secret",
-		"loop", "->loop", "chain", "->abs/x", "d/f", "below")
-	high := layer(t, "etc/passwd", "high", "link/hop", "->../etc/group", "d", "a file now")
-	m, err := openLayers([]string{low, high}, filepath.Join(low, "no-upper"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	for path, want := range map[string]string{
-		"etc/passwd": "high", "/etc/group": "g", "abs/x": "deep", "chain": "deep", "link/hop": "g", "etc/../etc/./passwd": "high",
-		"../../etc/passwd": "high", "d": "a file now", "d/f": "", "up": "", "nope": "", "etc": "",
-	} {
-		got, err := m.readFile(path, 100)
-		if err != nil || got != want {
-			t.Errorf("%s: %q, %v, want %q", path, got, err, want)
-		}
-	}
-	if _, err := m.readFile("loop", 100); err == nil {
-		t.Error("no error for a link to itself")
-	}
-	if got, _ := m.readFile("etc/passwd", 2); got != "hi" {
-		t.Errorf("limit: %q", got)
-	}
-}
-
 func TestCopyUp(t *testing.T) {
 	low := layer(t, "data/a", "A", "data/sub/old", "o", "data/sub/b", "B", "data/l", "->sub/b")
 	high := layer(t, "data/sub/b", "B2")
@@ -112,7 +87,7 @@ func TestCopyUp(t *testing.T) {
 			t.Fatal(set)
 		}
 	}
-	m, err := openLayers([]string{low, high}, "")
+	m, err := image.OpenView([]string{low, high}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +123,7 @@ func TestCopyUp(t *testing.T) {
 // A copy that is killed leaves parts beside the volume, and nothing half in it.
 func TestCopyUpAfterKill(t *testing.T) {
 	low := layer(t, "data/a", "A", "data/b", "B", "data/sub/c", "C")
-	m, err := openLayers([]string{low}, "")
+	m, err := image.OpenView([]string{low}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,49 +144,5 @@ func TestCopyUpAfterKill(t *testing.T) {
 		if names := dirNames(dir); len(names) != 1 {
 			t.Errorf("killed %s: left behind %q", name, names)
 		}
-	}
-}
-
-// A name that is a regular file when it is looked at and a fifo, or a device,
-// when it is opened: the second must never be opened for reading.
-func TestOpenWhatChanges(t *testing.T) {
-	dir := layer(t, "a", "content")
-	if err := unix.Mkfifo(dir+"/b", 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				unix.Renameat2(unix.AT_FDCWD, dir+"/a", unix.AT_FDCWD, dir+"/b", unix.RENAME_EXCHANGE)
-			}
-		}
-	}()
-	for range 20000 {
-		f, err := openIn(d, "a")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var st unix.Stat_t
-		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-			t.Fatal(err)
-		}
-		flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if st.Mode&unix.S_IFMT != unix.S_IFREG && flags&unix.O_PATH == 0 {
-			t.Fatal("a fifo was opened")
-		}
-		f.Close()
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/image"
 )
 
 // Volume in docker's JSON shape (volume inspect). It is the folder
@@ -242,8 +244,9 @@ func (s *Store) PruneVolumes(all bool) ([]string, error) {
 }
 
 // realize makes the volumes and sources of the wishes and copies the image's
-// content into new volumes. id is the container's; rootfs opens the image's layers when it is needed.
-func (s *Store) realize(id string, wishes []mountWish, rootfs func() (*merged, error)) ([]MountPoint, error) {
+// content into new volumes. id is the container's; rootfs opens the image's
+// layers when it is needed.
+func (s *Store) realize(id string, wishes []mountWish, rootfs func() (*image.View, error)) ([]MountPoint, error) {
 	mounts := make([]MountPoint, 0, len(wishes))
 	for i := range wishes {
 		w := &wishes[i]

@@ -2,7 +2,6 @@ package image
 
 import (
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,10 +63,8 @@ func (u *unpacker) push(fd int, name string, bare bool) {
 }
 
 // enter makes the directory comps the top of the stack. Names are taken one
-// by one from an open directory with O_NOFOLLOW, and links are followed here
-// and not by the kernel: an absolute one starts again at the layer's root, and
-// ".." ends there. Directories that are missing in this layer are made, with
-// the mode and owner of those below.
+// by one from an open directory with O_NOFOLLOW. Directories that are missing in
+// this layer are made, with the mode and owner of those below.
 func (u *unpacker) enter(comps []string) error {
 	keep := 1
 	for keep < len(u.stack) && keep <= len(comps) && u.stack[keep].name == comps[keep-1] {
@@ -76,43 +73,16 @@ func (u *unpacker) enter(comps []string) error {
 	if err := u.leave(keep); err != nil {
 		return err
 	}
-	todo := comps[keep-1:]
-	for links := 0; len(todo) > 0; {
-		name := todo[0]
-		todo = todo[1:]
-		switch name {
-		case "", ".":
-			continue
-		case "..":
-			if err := u.leave(max(1, len(u.stack)-1)); err != nil {
-				return err
-			}
-			continue
-		}
-		target, err := u.descend(name)
-		if err != nil {
-			return err
-		}
-		if target == "" {
-			continue
-		}
-		if links++; links > maxLinks {
-			return fmt.Errorf("parent %q: %w", brief(u.top().join(name)), unix.ELOOP)
-		}
-		if target[0] == '/' {
-			if err := u.leave(1); err != nil {
-				return err
-			}
-		}
-		todo = append(strings.Split(target, "/"), todo...)
-	}
-	return nil
+	return follow(u, comps[keep-1:])
 }
+
+func (u *unpacker) up() error      { return u.leave(max(1, len(u.stack)-1)) }
+func (u *unpacker) restart() error { return u.leave(1) }
 
 const dirFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 
-// descend opens or makes the directory name, or returns the target of the link that it is.
-func (u *unpacker) descend(name string) (target string, err error) {
+// down opens or makes the directory name, or returns the target of the link that it is.
+func (u *unpacker) down(name string) (target string, err error) {
 	t := u.top()
 	if len(t.path)+1+len(name) >= maxPath {
 		return "", fmt.Errorf("parent %q: %w", brief(t.path), unix.ENAMETOOLONG)
@@ -123,7 +93,7 @@ func (u *unpacker) descend(name string) (target string, err error) {
 		u.push(fd, name, t.bare || u.opaque && isOpaque(fd, u.xattr))
 		return "", nil
 	case unix.ENOENT:
-		return u.descendBelow(name)
+		return u.downBelow(name)
 	case unix.ENOTDIR, unix.ELOOP:
 	default:
 		return "", fmt.Errorf("open parent %q: %w", brief(t.join(name)), err)
@@ -141,10 +111,10 @@ func (u *unpacker) descend(name string) (target string, err error) {
 	return "", fmt.Errorf("parent %q: %w", brief(t.join(name)), unix.ENOTDIR)
 }
 
-// descendBelow handles a parent that this layer does not have. The layers
+// downBelow handles a parent that this layer does not have. The layers
 // below decide: image-spec says nothing of it, but an upper layer without an
 // entry for the directory must not change it.
-func (u *unpacker) descendBelow(name string) (target string, err error) {
+func (u *unpacker) downBelow(name string) (target string, err error) {
 	t := u.top()
 	if t.bare {
 		return "", u.makeDir(name, true)
@@ -168,7 +138,7 @@ func (u *unpacker) descendBelow(name string) (target string, err error) {
 	if err := u.makeDir(name, false); err != nil {
 		return "", err
 	}
-	from, err := unix.Openat2(in.fd, path, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: noLinks})
+	from, err := in.openat(path, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return "", fmt.Errorf("open lower %q: %w", brief(path), err)
 	}

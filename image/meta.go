@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -19,10 +20,10 @@ type rights struct {
 	nodes  bool   // mknod works
 }
 
-// findRights asks once who we are. In a user namespace trusted.* xattrs and
-// device nodes are out of reach: overlayfs is mounted with userxattr there
-// (Documentation/filesystems/overlayfs.rst; Linux 5.11).
-func findRights() (*rights, error) {
+// findRights tells who we are, which does not change. In a user namespace
+// trusted.* xattrs and device nodes are out of reach: overlayfs is mounted with
+// userxattr there (Documentation/filesystems/overlayfs.rst; Linux 5.11).
+var findRights = sync.OnceValues(func() (*rights, error) {
 	if os.Geteuid() != 0 {
 		return &rights{xattr: "user.overlay."}, nil
 	}
@@ -35,7 +36,7 @@ func findRights() (*rights, error) {
 		return &rights{xattr: "trusted.overlay.", owners: true, nodes: true}, nil
 	}
 	return &rights{xattr: "user.overlay.", owners: true}, nil
-}
+})
 
 // UserXattr tells that overlayfs has to be mounted with the option userxattr
 // here: the layers were unpacked so.
@@ -224,7 +225,7 @@ func (u *unpacker) linkTo(parents []string, base string, target []string) error 
 			return fmt.Errorf("copy up: %w", err)
 		}
 	}
-	from, err := unix.Openat2(u.stack[0].fd, joinPath(dir, "."), &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: noLinks})
+	from, err := u.own().openat(joinPath(dir, "."), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
@@ -274,7 +275,7 @@ func (u *unpacker) copyUp(dir []string, last string, in tree, path string, st *u
 }
 
 func (u *unpacker) copyFile(at *node, last string, in tree, path string) error {
-	fd, err := unix.Openat2(in.fd, path, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: noLinks})
+	fd, err := in.openat(path, unix.O_RDONLY|unix.O_NOFOLLOW)
 	if err != nil {
 		return err
 	}
@@ -311,44 +312,7 @@ func (u *unpacker) look(path string) (unix.Stat_t, tree, error) {
 // resolve follows the links in comps, without making anything. The result
 // holds no link; unix.ENOENT and ENOTDIR say that there is no such directory.
 func (u *unpacker) resolve(comps []string) ([]string, error) {
-	var dir []string
-	todo := comps
-	for links := 0; len(todo) > 0; {
-		name := todo[0]
-		todo = todo[1:]
-		switch name {
-		case "", ".":
-			continue
-		case "..":
-			dir = dir[:max(0, len(dir)-1)]
-			continue
-		}
-		path := joinPath(dir, name)
-		st, in, err := u.look(path)
-		switch {
-		case err != nil:
-			return nil, err
-		case isDir(&st):
-			dir = append(dir[:len(dir):len(dir)], name)
-			continue
-		case !isLink(&st):
-			return nil, unix.ENOTDIR
-		}
-		if links++; links > maxLinks {
-			return nil, fmt.Errorf("%q: %w", brief(path), unix.ELOOP)
-		}
-		target, err := in.readlink(path)
-		if err != nil {
-			return nil, err
-		}
-		if strings.HasPrefix(target, "/") {
-			dir = nil
-		}
-		todo = append(strings.Split(target, "/"), todo...)
-	}
-	return dir, nil
-}
-
-func joinPath(dir []string, name string) string {
-	return strings.Join(append(dir[:len(dir):len(dir)], name), "/")
+	w := &pathWalk{look: u.look}
+	err := follow(w, comps)
+	return w.dir, err
 }

@@ -2,6 +2,7 @@ package image
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -24,11 +25,8 @@ const noLinks = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS
 // which tree it lies. unix.ENOENT when there is nothing.
 // Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
 func (ts trees) look(path string, xattr string) (st unix.Stat_t, in tree, err error) {
-	if path == "" {
-		path = "."
-	}
 	for _, t := range ts {
-		fd, err := unix.Openat2(t.fd, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: noLinks})
+		fd, err := t.open(path)
 		switch err {
 		case nil:
 			err = unix.Fstat(fd, &st)
@@ -53,7 +51,7 @@ func (ts trees) look(path string, xattr string) (st unix.Stat_t, in tree, err er
 // hides tells whether a parent of path is opaque in this tree.
 func (t tree) hides(path, xattr string) bool {
 	for i := strings.LastIndexByte(path, '/'); i > 0; i = strings.LastIndexByte(path[:i], '/') {
-		fd, err := unix.Openat2(t.fd, path[:i], &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: noLinks})
+		fd, err := t.openat(path[:i], unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {
 			continue
 		}
@@ -66,9 +64,40 @@ func (t tree) hides(path, xattr string) bool {
 	return false
 }
 
+// open gives an O_PATH descriptor of what is at path in this tree alone.
+func (t tree) open(path string) (int, error) {
+	return t.openat(path, unix.O_PATH|unix.O_NOFOLLOW)
+}
+
+func (t tree) openat(path string, flags uint64) (int, error) {
+	if path == "" {
+		path = "."
+	}
+	return unix.Openat2(t.fd, path, &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: noLinks})
+}
+
+// names lists this tree's part of the directory at path. last: it hides those
+// of the trees below.
+func (t tree) names(path, xattr string) (list []string, last bool, err error) {
+	fd, err := t.openat(path, unix.O_RDONLY|unix.O_DIRECTORY)
+	switch err {
+	case nil:
+	case unix.ENOENT:
+		return nil, t.opaque && t.hides(path, xattr), nil
+	case unix.ENOTDIR, unix.ELOOP:
+		return nil, true, nil
+	default:
+		return nil, false, err
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	list, err = f.Readdirnames(-1)
+	return list, t.opaque && (isOpaque(fd, xattr) || t.hides(path, xattr)), err
+}
+
 // readlink returns the target of the link that look found.
 func (t tree) readlink(path string) (string, error) {
-	fd, err := unix.Openat2(t.fd, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: noLinks})
+	fd, err := t.open(path)
 	if err != nil {
 		return "", err
 	}

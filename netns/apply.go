@@ -283,25 +283,6 @@ func dropFlows(ports []Port, match func(*netlink.ConntrackFilter, Port) error) e
 	return nil
 }
 
-// Loopback switches lo on in the network namespace of process pid: all that
-// network none has.
-func Loopback(pid int) error {
-	ns, err := openNetns(pid)
-	if err != nil {
-		return fmt.Errorf("loopback: %w", err)
-	}
-	defer unix.Close(ns)
-	c, err := dialIn(ns)
-	if err != nil {
-		return fmt.Errorf("loopback: %w", err)
-	}
-	defer c.close()
-	if err := c.run([]step{setUp("lo")}, nil); err != nil {
-		return fmt.Errorf("loopback of process %d: %w", pid, err)
-	}
-	return nil
-}
-
 // flowsTo matches entries whose answers come from a container's address.
 func flowsTo(a netip.Addr) func(*netlink.ConntrackFilter, Port) error {
 	return func(f *netlink.ConntrackFilter, _ Port) error {

@@ -91,3 +91,19 @@ t_ipc() {
 	b start late >/dev/null; eq "$(b start -a joins)" "$(b exec late readlink /proc/self/ns/ipc)"
 	b rm -f joins late >/dev/null
 }
+t_odd_state_root() { # commas, colons and backslashes are overlayfs's own
+	local ROOT="$TMP/a,b:c\\d e" at
+	b load -q -i "$TMP/busybox.tar" >/dev/null
+	b run --name odd --network none busybox sh -c 'echo x >/f'
+	at=$(b mount odd); eq "$(cat "$at/f")" x
+	b umount odd; b export odd | tar -xO f >"$TMP/out"; eq "$(cat "$TMP/out")" x
+	b rm odd >/dev/null; rm -r "$ROOT"
+}
+t_umask_of_the_caller() { # is his, and not the container's
+	local ROOT=$TMP/own
+	umask 077
+	b load -q -i "$TMP/busybox.tar" >/dev/null
+	eq "$(b run --rm --network none -u 1000 -v v:/v busybox sh -c 'umask; stat -c %a /v; grep -c localhost /etc/hosts')" $'0022\n755\n2'
+	eq "$(stat -c %a "$ROOT")" 700
+	rm -r "$ROOT"
+}
