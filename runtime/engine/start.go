@@ -392,16 +392,23 @@ func (l *launch) close() {
 
 // trace tells of each call that the child made, and of the one that failed.
 func (l *launch) trace(err error) {
+	last := time.Now()
 	for _, t := range l.child.Trace() {
 		var failed error
 		if t.Result < 0 && t.Result > -4096 {
 			failed = unix.Errno(-t.Result)
 		}
 		l.plan.config.Trace(t.Call.String(), failed, t.Ended.Add(-t.Took), t.Ended)
+		last = t.Ended
 	}
+	now := time.Now()
 	if err != nil {
-		now := time.Now()
 		l.plan.config.Trace("start", err, now, now)
+		return
+	}
+	// An execve that succeeds does not return, so the table has nothing of it.
+	if calls, _ := l.plan.child.Calls(); calls[len(calls)-1].Name == "execve" {
+		l.plan.config.Trace(calls[len(calls)-1].String(), nil, last, now)
 	}
 }
 
