@@ -37,7 +37,7 @@ func (m *maker) mountedHooks(pid int) error {
 }
 
 func (c *Container) poststart(ctx context.Context, s *specs.Spec) error {
-	if s.Hooks == nil {
+	if s == nil || s.Hooks == nil {
 		return nil
 	}
 	return c.outside(ctx, "poststart", s.Hooks.Poststart, Running)
