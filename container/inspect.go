@@ -112,7 +112,10 @@ type (
 		Name              string
 		MaximumRetryCount int
 	}
-	InspectPort   struct{ HostIP, HostPort string }
+	InspectPort struct {
+		HostIP   string `json:"HostIp"` // docker's spelling
+		HostPort string
+	}
 	InspectDevice struct {
 		PathOnHost, PathInContainer, CgroupPermissions string
 	}
@@ -183,8 +186,12 @@ func (c *Container) Inspect() *Inspect {
 		Mounts: []InspectMount{},
 	}
 	for _, m := range c.Mounts {
+		mode := m.Options
+		if !m.RW {
+			mode = append([]string{"ro"}, mode...)
+		}
 		im := InspectMount{Type: m.Type, Name: m.Name, Source: m.Source, Destination: m.Destination, RW: m.RW,
-			Mode: strings.Join(m.Options, ","), Propagation: m.Propagation}
+			Mode: strings.Join(mode, ","), Propagation: m.Propagation}
 		if m.Type == "volume" {
 			im.Driver = "local"
 		}

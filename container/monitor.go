@@ -208,10 +208,6 @@ func (m *monitor) loop(tell func(error)) (int, error) {
 	}
 }
 
-// clientGrace is how long a client that does not read keeps the end from being
-// recorded; what it misses is in the log.
-const clientGrace = 5 * time.Second
-
 // watch copies output and waits for the end.
 func (m *monitor) watch(r *running) (engine.Exit, error) {
 	p := newPumps()
@@ -233,9 +229,8 @@ func (m *monitor) watch(r *running) (engine.Exit, error) {
 	exit, err := r.proc.Wait()
 	close(done)
 	m.c.killRest()
-	slow := time.AfterFunc(clientGrace, m.hub.dropAll)
+	m.hub.ended(true)
 	p.drain()
-	slow.Stop()
 	return exit, err
 }
 

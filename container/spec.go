@@ -120,7 +120,8 @@ func mounts(r *Record, f facts) []specs.Mount {
 	}
 	switch {
 	case o.IPC == "host":
-		list[5] = bind("/dev/mqueue", "/dev/mqueue", "nosuid", "noexec", "nodev")
+		// A new mount of mqueue shows the queues of its IPC namespace (mq_overview(7)):
+		// the host's, whether they are mounted there or not.
 		list[6] = bind("/dev/shm", "/dev/shm", "nosuid", "noexec", "nodev")
 	case o.IPC == "none": // docker: /dev/shm is not mounted
 		list = list[:6]
