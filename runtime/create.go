@@ -247,8 +247,7 @@ func (m *maker) applied() bool { return m.state.Pid != 0 || m.config.Cgroup.(*ap
 // applying notes that a manager has made its cgroup.
 type applying struct {
 	cgroups.Manager
-	done  bool
-	state func()
+	done bool
 }
 
 func (a *applying) Apply(hold cgroups.Placeholder) (*os.File, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	goruntime "runtime"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -88,5 +87,3 @@ func (c *Container) startHooks(ctx context.Context, s *specs.Spec) error {
 	}
 	return nil
 }
-
-func (c *Container) path(name string) string { return filepath.Join(c.dir, name) }
