@@ -117,10 +117,7 @@ func needTerminal(in *os.File, tty bool) error {
 // trace prints the steps of a start as they are done.
 func (a *app) trace(ctr *container.Container) {
 	ctr.Trace = func(step string, err error, d time.Duration) {
-		fmt.Fprintf(a.errw, "%8.3f ms  %-8s %s\n", float64(d.Microseconds())/1000, result(err), step)
-	}
-	if ctr.Options.Detach || ctr.Options.TTY {
-		a.note("--explain shows the steps of containers in the foreground without a terminal; for the others see berth explain run")
+		fmt.Fprintf(a.errw, "%8.3f ms  %-8s %s\n", float64(d.Microseconds())/1000, result(err), strings.ReplaceAll(step, "\n", "\n"+strings.Repeat(" ", 22)))
 	}
 }
 

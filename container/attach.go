@@ -23,17 +23,8 @@ func (c *Container) runMonitored(ctx context.Context, s IO) (int, error) {
 	if box := t.size(); box != nil {
 		env = fmt.Sprintf("attach %dx%d", box.Height, box.Width)
 	}
-	p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	ours, err := c.spawnFirst(ctx, env)
 	if err != nil {
-		return 125, fmt.Errorf("attach to %s: %w", c.Name, err)
-	}
-	theirs := os.NewFile(uintptr(p[1]), "attach")
-	unix.SetNonblock(p[0], true)
-	ours := os.NewFile(uintptr(p[0]), "attach")
-	err = c.spawn(ctx, env, theirs)
-	theirs.Close()
-	if err != nil {
-		ours.Close()
 		return StartCode(err), err
 	}
 	return c.talk(ctx, ours, s, true)

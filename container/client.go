@@ -53,6 +53,13 @@ func (c *client) output(t frame, p []byte) {
 	c.add(t, p)
 }
 
+// send queues a frame that is not the container's output.
+func (c *client) send(t frame, p []byte) {
+	c.mu.Lock()
+	c.add(t, p)
+	c.mu.Unlock()
+}
+
 func (c *client) add(t frame, p []byte) {
 	if !c.gone {
 		c.queue = appendFrame(c.queue, t, p)

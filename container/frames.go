@@ -17,6 +17,7 @@ const (
 	frameResize  frame = 'r' // rows and columns, 2 bytes each
 	frameHangup  frame = 'h' // from the client that started it, who cannot write what comes
 	frameSkipped frame = 's' // so many bytes of output, 8 bytes, were left out here
+	frameTrace   frame = 't' // a step of the start, see traceFrame
 	frameExit    frame = 'x' // the exit code, 4 bytes, and 1 after an OOM kill; the last frame
 )
 

@@ -32,13 +32,14 @@ type hub struct {
 func newHub() *hub { return &hub{clients: map[*client]bool{}, listener: -1} }
 
 // add takes a connected client in.
-func (h *hub) add(f *os.File, first bool) {
+func (h *hub) add(f *os.File, first bool) *client {
 	c := newClient(f, first)
 	h.mu.Lock()
 	h.clients[c] = true
 	h.mu.Unlock()
 	go h.read(c)
 	go c.write()
+	return c
 }
 
 func (h *hub) drop(c *client) {

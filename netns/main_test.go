@@ -80,7 +80,7 @@ func loopback(pid int) error {
 		return fmt.Errorf("loopback: %w", err)
 	}
 	defer c.close()
-	if err := c.run([]step{setUp("lo")}, nil); err != nil {
+	if err := (&Plan{}).run(c, []step{setUp("lo")}, nil); err != nil {
 		return fmt.Errorf("loopback of process %d: %w", pid, err)
 	}
 	return nil

@@ -107,3 +107,18 @@ t_umask_of_the_caller() { # is his, and not the container's
 	eq "$(stat -c %a "$ROOT")" 700
 	rm -r "$ROOT"
 }
+t_explain_while_running() { # the caller's steps and the process's, in the order of time, with result and time
+	local how f re='^ *[0-9]+\.[0-9]{3} ms  [A-Za-z]+ +'
+	b run --rm --explain -p 8097:80 busybox true 2>"$TMP/steps"
+	b run --rm -t --explain -p 8097:80 busybox true 2>"$TMP/steps.t" </dev/null >/dev/null
+	b run -d --name ex --explain -p 8097:80 busybox true 2>"$TMP/steps.d" >/dev/null; b rm -f ex >/dev/null
+	for f in "$TMP"/steps*; do
+		for how in 'mkdir .*berth/' 'clone3\(\{flags=CLONE_NEW' 'ip link add vb' 'ip address add .* dev eth0' 'nft .*8097' 'pivot_root' 'execve'; do
+			grep -qE "$re.*$how" "$f" || fail "$how is not in $f: $(head -3 "$f")"
+		done
+		! grep -vE "$re|^ {22}(nft|ip) " "$f" || fail "a line that is no step"
+		[ "$(grep -nE 'clone3\(\{flags=CLONE_NEW' "$f" | cut -d: -f1)" -lt "$(grep -n pivot_root "$f" | head -1 | cut -d: -f1)" ] || fail "order"
+	done
+	try run --rm -t --explain --network none busybox nosuch; eq "$rc" 127; like "$err" 'ENOENT +execve'
+	rm "$TMP"/steps*
+}
