@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"cmd/oci":         {"runtime", "runtime/engine", "runtime/seccomp", "runtime/step", "rootfs", "cgroups"},
 	"cmd":             {"container", "image", "netns", "runtime/engine", "cgroups"},
 	"cmd/berth/first": {"cmd/oci"},
+	"cmd/berth-oci":   {"cmd/oci"},
 	"cmd/berth/early": {"cmd"},
 	"cmd/berth":       {"cmd", "cmd/berth/first", "cmd/berth/early", "image", "image/registry"},
 }
