@@ -26,7 +26,7 @@ func (a *app) explainRunCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.open(); err != nil {
+			if err := a.openStores(); err != nil { // nothing is touched, so no rights are needed
 				return err
 			}
 			img, err := a.image(o.Image, "never", "", true)

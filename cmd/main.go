@@ -169,7 +169,11 @@ func (a *app) open() error {
 	// resolv.conf, volumes and mount points are for the users in the container:
 	// the caller's umask has no say in them
 	unix.Umask(0o022)
-	var err error
+	return a.openStores()
+}
+
+// openStores is open for what changes nothing.
+func (a *app) openStores() (err error) {
 	if a.images, err = image.Open(a.root); err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func (s *Store) loadAll(ctx context.Context, src *archive, progress func(string)
 			if err != nil {
 				return out, err
 			}
-			out = append(out, img)
+			out = append(out, img.named(fullNames(d.RepoTags)))
 		}
 		return out, nil
 	}
@@ -53,13 +53,21 @@ func (s *Store) loadAll(ctx context.Context, src *archive, progress func(string)
 		return nil, errors.New("no image in index.json")
 	}
 	for _, l := range list {
-		img, err := s.loadLayout(ctx, src, l.desc, fullNames(l.names), Platform{}, progress)
+		names := fullNames(l.names)
+		img, err := s.loadLayout(ctx, src, l.desc, names, Platform{}, progress)
 		if err != nil {
 			return out, err
 		}
-		out = append(out, img)
+		out = append(out, img.named(names))
 	}
 	return out, nil
+}
+
+// named is the image with the names that the archive gives it: it may have had others.
+func (img *Image) named(names []string) *Image {
+	n := *img
+	n.Names = names
+	return &n
 }
 
 // fullNames keeps what is a name and not only a tag.

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -160,7 +162,7 @@ func (s *Store) collect() (bytes int64, err error) {
 		return 0, err
 	}
 	defer lock.Close()
-	s.sweepLayers()
+	bytes = s.sweepLayers()
 	images, err := s.List() // nobody can add one: who adds holds the layers
 	if err != nil {
 		return 0, fmt.Errorf("remove unused layers: %w", err)
@@ -213,8 +215,9 @@ func (s *Store) collectLater() {
 }
 
 // sweepLayers removes folders whose maker was killed. Those of living
-// processes are locked. Errors leave garbage for the next one.
-func (s *Store) sweepLayers() {
+// processes are locked. Errors leave garbage for the next one. It returns the
+// bytes on the disk that became free.
+func (s *Store) sweepLayers() (freed int64) {
 	entries, _ := os.ReadDir(s.layers())
 	for _, e := range entries {
 		n := s.layers() + "/" + e.Name()
@@ -222,10 +225,32 @@ func (s *Store) sweepLayers() {
 			continue
 		}
 		if lock, _ := lockFolder(n, unix.LOCK_EX|unix.LOCK_NB); lock != nil {
-			os.RemoveAll(n)
+			size := diskUsage(n)
+			if os.RemoveAll(n) == nil {
+				freed += size
+			}
 			lock.Close()
 		}
 	}
+	return freed
+}
+
+// diskUsage is what the files of a folder take, each link counted once.
+func diskUsage(dir string) (bytes int64) {
+	seen := map[uint64]bool{}
+	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // what cannot be looked at does not count
+		}
+		if fi, err := d.Info(); err == nil {
+			if st, ok := fi.Sys().(*syscall.Stat_t); ok && !seen[st.Ino] {
+				seen[st.Ino] = true
+				bytes += st.Blocks * 512
+			}
+		}
+		return nil
+	})
+	return bytes
 }
 
 // lockFolder locks a folder that others may remove. nil without error: it is gone.

@@ -76,3 +76,22 @@ t_asked_for() { # no riddle about who killed it
 	sleep 1; b stop -t 0 as >/dev/null; wait $c || r=$?
 	eq "$r" 137; eq "$(<"$TMP/err")" ""
 }
+t_file_on_directory() {
+	echo x >"$TMP/f"
+	refuse 125 'a file cannot be mounted on a directory' run --rm --network none -v "$TMP/f:/etc" busybox true
+	refuse 125 'a directory cannot be mounted on a file' run --rm --network none -v "$TMP:/etc/passwd" busybox true
+	rm "$TMP/f"
+}
+t_load_names() { # those of the archive, and not others that the image has
+	b tag busybox:latest other:name
+	eq "$(b load -q -i "$TMP/busybox.tar")" "Loaded image: busybox:latest"
+	b rmi other:name >/dev/null
+}
+t_explain_as_a_plain_user() {
+	setpriv --reuid 65534 --regid 65534 --clear-groups "$BERTH" --root "$TMP/nobody" explain run --rm --network none @host true >"$TMP/plan" || fail "explain"
+	grep -q pivot_root "$TMP/plan"; [ ! -e "$TMP/nobody" ] || fail "it made something"
+}
+t_prune_counts_left_layers() {
+	mkdir "$ROOT/layers/.new-dead"; head -c 3000000 /dev/zero >"$ROOT/layers/.new-dead/x"
+	like "$(b system prune -f)" 'Total reclaimed space: 3(\.[0-9]+)?MB'
+}

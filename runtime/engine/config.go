@@ -74,7 +74,7 @@ type Config struct {
 
 	warnings []string
 
-	Init  bool // process 1 is berth's reaper, the program its child
+	Init bool // process 1 is berth's reaper, the program its child
 	// Trace is told of every step, the caller's and the process's, once Start is
 	// over: sort by the end.
 	Trace func(step string, err error, began, ended time.Time)
@@ -135,6 +135,12 @@ func startError(s step.Step, call step.Call, errno unix.Errno) *StartError {
 			e.reason = ordinary{s.Type, errno}
 			return e
 		}
+	}
+	if call.Name == "openat2" && errno == unix.ENOTDIR {
+		e.reason = fmt.Errorf("%w (there is a file where a directory is needed: a directory cannot be mounted on a file)", errno)
+	}
+	if call.Name == "move_mount" && (errno == unix.EINVAL || errno == unix.ENOTDIR) {
+		e.reason = fmt.Errorf("%w (a file cannot be mounted on a directory, nor a directory on a file)", errno)
 	}
 	if call.Name != "mount" && call.Name != "sethostname" {
 		e.Object += ": " + call.Name
