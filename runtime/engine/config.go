@@ -74,7 +74,7 @@ type Config struct {
 
 	warnings []string
 
-	Init  bool // process 1 is berth's reaper, the program its child
+	Init bool // process 1 is berth's reaper, the program its child
 	// Trace is told of every step, the caller's and the process's, once Start is
 	// over: sort by the end.
 	Trace func(step string, err error, began, ended time.Time)
