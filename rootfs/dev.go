@@ -59,6 +59,7 @@ func (s *Setting) Devices(spec *specs.Spec, root *step.Result) ([]step.Step, err
 // node makes a device node, or binds the host's.
 func (s *Setting) node(n step.Node) []step.Step {
 	if !s.NoNodes || n.Mode&unix.S_IFMT == unix.S_IFIFO {
+		n.OrBind = s.InOrder && n.UID == 0 && n.GID == 0 && n.Mode&unix.S_IFMT != unix.S_IFIFO
 		return []step.Step{n}
 	}
 	tree := &step.Result{Name: "node"}

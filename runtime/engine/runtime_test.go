@@ -14,6 +14,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/rootfs"
 )
 
@@ -289,4 +290,39 @@ func TestExecJoins(t *testing.T) {
 	if err == nil {
 		t.Error("exec of /proc/self/exe ran the host's binary")
 	}
+}
+
+// A cgroup above may refuse mknod, as that of a pod of podman does: the host's
+// nodes are bound then.
+func TestNodesAreBoundWhereMknodIsRefused(t *testing.T) {
+	h, err := cgroups.Find()
+	if err != nil {
+		t.Skip("no cgroup v2 here: ", err)
+	}
+	plan, err := h.Plan("berth-test-nodes", cgroups.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := testSpec("sh", "-c", "echo x >/dev/null && head -c 1 /dev/zero | wc -c && grep -c ' /dev/null ' /proc/mounts")
+	out, exit, err := output(t, Config{ID: "t", Rootfs: rootfs.Bundle{Path: busybox(t)}, Spec: s, Cgroup: refusing{plan, t}})
+	if err != nil || exit.Code != 0 || out != "1\n1\n" {
+		t.Errorf("%q, %v, %v", out, exit, err)
+	}
+	if err := cgroups.Remove(plan.Dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// refusing is a cgroup whose filter allows all but mknod.
+type refusing struct {
+	*cgroups.Plan
+	t *testing.T
+}
+
+func (r refusing) Apply(cgroups.Placeholder) (*os.File, error) {
+	f, err := r.Plan.Apply()
+	if err == nil {
+		err = cgroups.DeviceFilter(f, []cgroups.DeviceRule{{Allow: true, Type: 'a', Major: -1, Minor: -1, Access: "rw"}})
+	}
+	return f, err
 }

@@ -15,6 +15,8 @@ type Node struct {
 	Mode         uint32 // type and permissions
 	Major, Minor uint32
 	UID, GID     uint32
+
+	OrBind bool // where mknod is refused (by the device filter of a cgroup above, say) the host's node is bound
 }
 
 func (s Node) String() string {
@@ -32,11 +34,30 @@ func (s Node) Calls() []Call {
 		newCall("mknodat", unix.SYS_MKNODAT, From(parent), Str(path.Base(rel)),
 			Flags(uint64(s.Mode), fmt.Sprintf("%s|0%o", kind, s.Mode&0o7777)),
 			Flags(unix.Mkdev(s.Major, s.Minor), fmt.Sprintf("makedev(%d, %d)", s.Major, s.Minor))).may(0, unix.EEXIST))
+	if s.OrBind {
+		return s.orBind(calls, parent)
+	}
 	if s.UID != 0 || s.GID != 0 {
 		calls = append(calls, newCall("fchownat", unix.SYS_FCHOWNAT, From(parent), Str(path.Base(rel)),
 			Int(int(s.UID)), Int(int(s.GID)), Flags(unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW")))
 	}
 	return calls
+}
+
+// orBind goes on after the mknodat at the end of calls.
+func (s Node) orBind(calls []Call, parent *Result) []Call {
+	name, at, tree := path.Base(relative(s.Path)), &Result{Name: "at"}, &Result{Name: "tree"}
+	bind := []Call{
+		newCall("mknodat", unix.SYS_MKNODAT, From(parent), Str(name), Flags(unix.S_IFREG|0o644, "S_IFREG|0644"), Int(0)),
+		openIn(s.Root, s.Path, unix.O_NOFOLLOW).to(at),
+		openTree(Cwd, s.Path, false).to(tree),
+		moveMount(tree, at),
+	}
+	last := &calls[len(calls)-1]
+	last.May, last.Then = []unix.Errno{unix.EEXIST, unix.EPERM}, 1+len(bind)
+	there := newCall("faccessat", unix.SYS_FACCESSAT, From(parent), Str(name), Flags(unix.F_OK, "F_OK")).may(0, unix.ENOENT)
+	there.Then = len(bind)
+	return append(append(calls, there), bind...)
 }
 
 // Symlink makes a symbolic link; one that is there stays.

@@ -27,7 +27,7 @@ func all() []Step {
 		ReadOnlyPath{Inside{root, "/proc/sys", true, true}}, MaskFile{Inside{Root: root, Path: "/srv/x"}}, EmptyDir{"/sys", tree}, MaskDir{Inside{Root: root, Path: "/proc/acpi", Kernel: true}, tree},
 		PivotRoot{root}, MoveRoot{root, []string{"/proc"}}, Chroot{root}, Chdir{Path: "/w"}, Chdir{"/w", &Result{"cwd", -1}}, ChdirAgain{"/w", &Result{"cwd", -1}},
 		Node{Root: root, Path: "/dev/null", Mode: unix.S_IFCHR | 0o666, Major: 1, Minor: 3, UID: 1},
-		Symlink{root, "/dev/fd", "/proc/self/fd"}, Terminal{Root: root, Socket: Int(20), Console: true}, Terminal{Socket: Int(20)},
+		Node{Root: root, Path: "/dev/null", Mode: unix.S_IFCHR | 0o666, OrBind: true}, Symlink{root, "/dev/fd", "/proc/self/fd"}, Terminal{Root: root, Socket: Int(20), Console: true}, Terminal{Socket: Int(20)},
 	}
 }
 
