@@ -94,4 +94,5 @@ t_explain_as_a_plain_user() {
 t_prune_counts_left_layers() {
 	mkdir "$ROOT/layers/.new-dead"; head -c 3000000 /dev/zero >"$ROOT/layers/.new-dead/x"
 	like "$(b system prune -f)" 'Total reclaimed space: 3(\.[0-9]+)?MB'
+	b run --rm busybox true # the idle bridge went too; the cases after this one expect it
 }
