@@ -113,7 +113,7 @@ func (m *maker) start(ctx context.Context) (err error) {
 	m.state = state{ID: m.ID, Bundle: m.o.Bundle, Rootfs: m.spec.Root.Path, Version: specs.Version, Owner: os.Geteuid(),
 		Notes: m.spec.Annotations, Boot: bootID(), Creating: true, NoNewKeyring: m.o.NoNewKeyring,
 		Created: time.Now().UTC().Format(time.RFC3339Nano)}
-	if m.config, err = m.decide(); err != nil {
+	if m.config, err = m.decide(ctx); err != nil {
 		return err
 	}
 	if err := m.save(); err != nil {
