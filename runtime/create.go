@@ -258,7 +258,8 @@ func (e *startError) Unwrap() error { return e.err }
 func startFailed(err error) error {
 	const prefix = "unable to start container process: "
 	var s *engine.StartError
-	if !errors.As(err, &s) {
+	var hook *hookFailed
+	if errors.As(err, &hook) || !errors.As(err, &s) {
 		return &startError{prefix + err.Error(), err}
 	}
 	name := strings.TrimPrefix(s.Object, "execute ")

@@ -87,8 +87,14 @@ func (c *Container) outside(ctx context.Context, kind string, list []specs.Hook,
 	return nil
 }
 
+// hookFailed is a hook that failed, in runc's words. One that could not be
+// executed has an *engine.StartError in it, which is not the container's.
+type hookFailed struct{ error }
+
+func (e *hookFailed) Unwrap() error { return errors.Unwrap(e.error) }
+
 func hookError(kind string, n int, err error, out, errs string) error {
-	return fmt.Errorf("error running %s hook #%d: %w, stdout: %s, stderr: %s", kind, n, err, strings.TrimSpace(out), strings.TrimSpace(errs))
+	return &hookFailed{fmt.Errorf("error running %s hook #%d: %w, stdout: %s, stderr: %s", kind, n, err, strings.TrimSpace(out), strings.TrimSpace(errs))}
 }
 
 func withTimeout(ctx context.Context, seconds *int) (context.Context, context.CancelFunc) {
