@@ -132,3 +132,12 @@ t_oci_killed() {
 	eq "$(ls "$TMP/oci-root")" ""
 	rm -r "$TMP/b"
 }
+t_oci_descriptors() { # only those that are asked for
+	bundle "$TMP/b" sh -c 'for f in 3 4 5 6 7 8; do [ -e /proc/$$/fd/$f ] && echo $f; done; cat <&3'
+	echo passed >"$TMP/f"
+	exec 3<"$TMP/f" 4<"$TMP/f" 7</
+	eq "$(o run --bundle "$TMP/b" --preserve-fds 1 ocifd)" $'3\npassed'
+	exec 3<&- 4<&- 7<&-
+	no 1 'unable to stat preserved-fd' run --bundle "$TMP/b" --preserve-fds 99 ocifd
+	rm -r "$TMP/b" "$TMP/f"
+}
