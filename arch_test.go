@@ -23,10 +23,11 @@ var mayImport = map[string][]string{
 	"rootfs":          {"runtime/step"},
 	"runtime/engine":  {"runtime/step", "runtime/child", "runtime/seccomp", "rootfs", "cgroups"},
 	"runtime":         {"runtime/step", "runtime/engine", "runtime/seccomp", "rootfs", "cgroups"},
-	"container":       {"runtime/engine", "runtime/seccomp", "rootfs", "cgroups", "netns", "image"},
+	"container":       {"runtime/engine", "runtime/seccomp", "runtime/step", "rootfs", "cgroups", "netns", "image"},
 	"cmd/oci":         {"runtime", "runtime/engine", "runtime/seccomp", "runtime/step", "rootfs", "cgroups"},
 	"cmd":             {"container", "image", "netns", "runtime/engine", "cgroups"},
 	"cmd/berth/first": {"cmd/oci"},
+	"cmd/berth-oci":   {"cmd/oci"},
 	"cmd/berth/early": {"cmd"},
 	"cmd/berth":       {"cmd", "cmd/berth/first", "cmd/berth/early", "image", "image/registry"},
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,8 @@ type Plan struct {
 	Writes  []Write
 	Owner   *int // uid that may divide the cgroup further, see delegate
 	Private bool // Apply refuses a cgroup that somebody else uses
+	// Trace, when set, is told of each step of Apply when it is done.
+	Trace func(step string, err error, began, ended time.Time)
 
 	parents []string // from the mount down to above Dir
 	need    []string // those of Enable without which the plan fails
@@ -112,7 +115,9 @@ func (p *Plan) Apply() (_ *os.File, err error) {
 		}
 	}()
 	mkdir := func(dir string) error {
+		begin := p.begin()
 		err := os.Mkdir(dir, 0o755)
+		p.did("mkdir "+dir, err, begin)
 		if err == nil {
 			made = append(made, dir)
 		} else if !errors.Is(err, fs.ErrExist) {
@@ -148,7 +153,10 @@ func (p *Plan) Apply() (_ *os.File, err error) {
 		}
 	}
 	for _, v := range p.Writes {
-		if err := v.apply(p.Dir); err != nil {
+		begin := p.begin()
+		err := v.apply(p.Dir)
+		p.did(v.shell(p.Dir), err, begin)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -207,13 +215,13 @@ func (p *Plan) enable(dir string) (all bool, err error) {
 		}
 	}
 	missing = slices.DeleteFunc(missing, func(c string) bool { return slices.Contains(absent, c) })
-	if len(missing) > 0 && write(dir, "cgroup.subtree_control", "+"+strings.Join(missing, " +")) == nil {
+	if len(missing) > 0 && p.hand(dir, missing...) == nil {
 		return len(absent) == 0, nil
 	}
 	// One refuses all (cpu does while real-time processes run, cgroup-v2.rst
 	// "CPU"): each for itself, and only those that are needed count.
 	for _, c := range missing {
-		err := write(dir, "cgroup.subtree_control", "+"+c)
+		err := p.hand(dir, c)
 		if err == nil || !slices.Contains(p.need, c) {
 			continue
 		}
@@ -223,6 +231,29 @@ func (p *Plan) enable(dir string) (all bool, err error) {
 		return false, err
 	}
 	return false, nil
+}
+
+// hand switches controllers on for the cgroups below dir.
+func (p *Plan) hand(dir string, controllers ...string) error {
+	list := "+" + strings.Join(controllers, " +")
+	begin := p.begin()
+	err := write(dir, "cgroup.subtree_control", list)
+	p.did("echo "+list+" > "+dir+"/cgroup.subtree_control", err, begin)
+	return err
+}
+
+// begin and did time a step for Trace.
+func (p *Plan) begin() (t time.Time) {
+	if p.Trace != nil {
+		t = time.Now()
+	}
+	return t
+}
+
+func (p *Plan) did(step string, err error, begin time.Time) {
+	if p.Trace != nil {
+		p.Trace(step, err, begin, time.Now())
+	}
 }
 
 // lacks tells which of the wanted words are not in a file of a cgroup.

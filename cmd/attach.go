@@ -22,7 +22,10 @@ func (a *app) attachCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			s := container.IO{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: a.errw, DetachKeys: c.String("detach-keys"), NoSigProxy: !sigProxy(c)}
+			s := container.IO{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: a.errw, DetachKeys: c.String("detach-keys"), NoSigProxy: !sigProxy(c),
+				Skipped: func(n uint64) {
+					a.note("%d bytes were left out here, for they were not read fast enough: see berth logs %s", n, ctr.Name)
+				}}
 			if c.Bool("no-stdin") {
 				s.Stdin = nil
 			}

@@ -38,6 +38,9 @@ func (a *app) execCommand() *cli.Command {
 			if o.Interactive {
 				s.Stdin = os.Stdin
 			}
+			if err := needTerminal(s.Stdin, o.TTY && !o.Detach); err != nil {
+				return err
+			}
 			keepOnBrokenPipe()
 			code, err := ctr.Exec(context.Background(), o, s)
 			if errors.Is(err, container.ErrDetached) {

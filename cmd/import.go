@@ -20,7 +20,7 @@ func (a *app) importCommand() *cli.Command {
 			text("message,m", "string", "comment in the image's history"),
 		},
 		Action: func(c *cli.Context) error {
-			n := image.NewLayer{Name: c.Args().Get(1)}
+			n := image.NewImage{Name: c.Args().Get(1)}
 			n.History.Comment, n.History.CreatedBy = c.String("message"), "berth import"
 			for _, line := range c.StringSlice("change") {
 				if err := change(&n.Config, line); err != nil {

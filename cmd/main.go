@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-run/berth/container"
 	"github.com/berth-run/berth/image"
@@ -165,6 +166,9 @@ func (a *app) open() error {
 	if err := needRoot(); err != nil {
 		return err
 	}
+	// resolv.conf, volumes and mount points are for the users in the container:
+	// the caller's umask has no say in them
+	unix.Umask(0o022)
 	var err error
 	if a.images, err = image.Open(a.root); err != nil {
 		return err

@@ -1,8 +1,10 @@
 package cmd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/urfave/cli/v2"
@@ -22,6 +24,9 @@ func (a *app) pullCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			ref := c.Args().First()
 			if _, err := image.Parse(ref); err != nil {
+				return err
+			}
+			if _, err := image.ParsePlatform(c.String("platform")); err != nil {
 				return err
 			}
 			if err := a.open(); err != nil {
@@ -51,7 +56,19 @@ func (a *app) pull(ref string, o PullOptions, quiet bool) (*image.Image, error) 
 	if !quiet {
 		o.Progress = a.progress()
 	}
-	return a.reg.Pull(ctx, a.images, ref, o)
+	img, err := a.reg.Pull(ctx, a.images, ref, o)
+	if err == nil {
+		a.checkPlatform(img, ref, o.Platform)
+	}
+	return img, err
+}
+
+// checkPlatform warns, as docker does, of an image that is not for the platform
+// that was asked for, or for this machine: the registry may have no other.
+func (a *app) checkPlatform(img *image.Image, ref, platform string) {
+	if p, err := image.ParsePlatform(cmp.Or(platform, runtime.GOARCH)); err == nil && !p.Matches(img) {
+		a.note("image %s is for %s/%s, not for %s", ref, img.OS, img.Architecture, p)
+	}
 }
 
 // progress prints lines to stderr, one at a time.
@@ -70,9 +87,17 @@ func (a *app) image(ref, policy, platform string, quiet bool) (*image.Image, err
 	if ref == container.HostImage {
 		return nil, nil
 	}
+	want, err := image.ParsePlatform(platform)
+	if err != nil {
+		return nil, err
+	}
 	if policy != "always" {
 		img, err := a.images.Get(ref)
-		if err == nil || !errors.Is(err, image.ErrNotFound) {
+		if err == nil && policy == "never" {
+			a.checkPlatform(img, ref, platform)
+		}
+		// one for another platform than was asked for is not what is looked for
+		if err == nil && (policy == "never" || want.Matches(img)) || err != nil && !errors.Is(err, image.ErrNotFound) {
 			return img, err
 		}
 		if policy == "never" {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/berth-run/berth/container"
 )
@@ -78,7 +79,10 @@ func (a *app) streams(c *cli.Context, o *container.Options) (container.IO, error
 	}
 	attach := c.StringSlice("attach")
 	if len(attach) == 0 {
-		return s, nil
+		if o.Detach {
+			return s, nil
+		}
+		return s, needTerminal(s.Stdin, o.TTY)
 	}
 	if o.Detach {
 		return s, fail("conflicting flags: --attach and --detach", "leave out one of them")
@@ -98,16 +102,22 @@ func (a *app) streams(c *cli.Context, o *container.Options) (container.IO, error
 	if !strings.Contains(want, " stderr ") {
 		s.Stderr = io.Discard
 	}
-	return s, nil
+	return s, needTerminal(s.Stdin, o.TTY)
+}
+
+// needTerminal refuses -it with a pipe or a file: its end could not be passed on,
+// for a terminal has none.
+func needTerminal(in *os.File, tty bool) error {
+	if in == nil || !tty || term.IsTerminal(int(in.Fd())) {
+		return nil
+	}
+	return &failure{text: "the input device is not a TTY", hint: "leave out -t to pass input on from a pipe or a file", code: 1}
 }
 
 // trace prints the steps of a start as they are done.
 func (a *app) trace(ctr *container.Container) {
 	ctr.Trace = func(step string, err error, d time.Duration) {
-		fmt.Fprintf(a.errw, "%8.3f ms  %-8s %s\n", float64(d.Microseconds())/1000, result(err), step)
-	}
-	if ctr.Options.Detach || ctr.Options.TTY {
-		a.note("--explain shows the steps of containers in the foreground without a terminal; for the others see berth explain run")
+		fmt.Fprintf(a.errw, "%8.3f ms  %-8s %s\n", float64(d.Microseconds())/1000, result(err), strings.ReplaceAll(step, "\n", "\n"+strings.Repeat(" ", 22)))
 	}
 }
 

@@ -47,6 +47,9 @@ func (a *app) startAttached(c *cli.Context) error {
 	if c.Bool("interactive") {
 		s.Stdin = os.Stdin
 	}
+	if err := needTerminal(s.Stdin, ctr.Options.TTY && ctr.Options.Interactive); err != nil {
+		return err
+	}
 	keepOnBrokenPipe()
 	return a.ended(ctr, func() (int, error) {
 		code, err := ctr.Run(context.Background(), s)

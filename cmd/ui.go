@@ -212,6 +212,10 @@ func hintFor(err error) string {
 			return "check the network and the registry's name; without one: berth load -i FILE"
 		}
 	}
+	var stream *os.PathError
+	if errors.As(err, &stream) && (stream.Path == os.Stdout.Name() || stream.Path == os.Stderr.Name()) {
+		return "" // not of berth's own files
+	}
 	for _, h := range hints {
 		if errors.Is(err, h.err) {
 			return h.hint

@@ -3,9 +3,11 @@ package container
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,20 +23,11 @@ func (c *Container) runMonitored(ctx context.Context, s IO) (int, error) {
 	if box := t.size(); box != nil {
 		env = fmt.Sprintf("attach %dx%d", box.Height, box.Width)
 	}
-	p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	ours, err := c.spawnFirst(ctx, env)
 	if err != nil {
-		return 125, fmt.Errorf("attach to %s: %w", c.Name, err)
-	}
-	theirs := os.NewFile(uintptr(p[1]), "attach")
-	unix.SetNonblock(p[0], true)
-	ours := os.NewFile(uintptr(p[0]), "attach")
-	err = c.spawn(ctx, env, theirs)
-	theirs.Close()
-	if err != nil {
-		ours.Close()
 		return StartCode(err), err
 	}
-	return c.talk(ctx, ours, s)
+	return c.talk(ctx, ours, s, true)
 }
 
 // Attach connects to a running container and returns its exit code, or
@@ -51,7 +44,7 @@ func (c *Container) Attach(ctx context.Context, s IO) (int, error) {
 	if err != nil {
 		return c.attachLog(ctx, s)
 	}
-	return c.talk(ctx, conn, s)
+	return c.talk(ctx, conn, s, false)
 }
 
 func (c *Container) dial() (*os.File, error) {
@@ -81,8 +74,8 @@ func (c *Container) attachLog(ctx context.Context, s IO) (int, error) {
 	return c.Wait(ctx)
 }
 
-// talk is the client's side of the socket.
-func (c *Container) talk(ctx context.Context, conn *os.File, s IO) (int, error) {
+// talk is the client's side of the socket. starter: the container is this call's own.
+func (c *Container) talk(ctx context.Context, conn *os.File, s IO, starter bool) (int, error) {
 	defer conn.Close()
 	w := &frameWriter{w: conn}
 	tty := c.Options.TTY
@@ -106,7 +99,6 @@ func (c *Container) talk(ctx context.Context, conn *os.File, s IO) (int, error) 
 		go func() {
 			if sendInput(w, s.Stdin, &detachKeys{keys: keys}) {
 				close(detached)
-				conn.Close()
 			}
 		}()
 	}
@@ -119,24 +111,53 @@ func (c *Container) talk(ctx context.Context, conn *os.File, s IO) (int, error) 
 		sent, _ := st.send(sig)
 		return sent
 	}, leave)
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	st := State{Status: Exited}
-	err = receive(conn, s, &st)
-	select {
+	received := make(chan error, 1)
+	go func() { received <- receive(conn, s, &st) }()
+	select { // not on the receiver alone: it may be writing to what nobody reads
 	case <-detached:
 		return 0, ErrDetached
-	default:
-	}
-	if err == nil {
-		if _, gone := c.store.load(c.ID); gone != nil {
-			c.gone, c.last = true, &st
-		}
-		return st.ExitCode, nil
-	}
-	if ctx.Err() != nil {
+	case <-ctx.Done():
 		return 125, ctx.Err()
+	case err = <-received:
 	}
-	return c.Wait(ctx) // the monitor is gone
+	var lost *outputError
+	if errors.As(err, &lost) {
+		return c.unseen(w, conn, lost.err, starter)
+	}
+	if err != nil {
+		return c.Wait(ctx) // the monitor is gone
+	}
+	return c.told(&st), nil
+}
+
+// told keeps the end that the monitor told, should the record be gone.
+func (c *Container) told(st *State) int {
+	if _, gone := c.store.load(c.ID); gone != nil {
+		c.gone, c.last = true, st
+	}
+	return st.ExitCode
+}
+
+// hangupGrace is how long a container may take to end after its terminal hung up.
+const hangupGrace = 2 * time.Second
+
+// unseen leaves when output cannot be written. Who attached just goes. With who
+// started it goes the terminal, as when its window is closed; a container that
+// does not mind, or has a restart policy, lives on.
+func (c *Container) unseen(w *frameWriter, conn *os.File, cause error, starter bool) (int, error) {
+	code := 128 + int(unix.SIGPIPE)
+	if policy, _, _ := restartPolicy(c.Options.Restart); starter && policy == "no" {
+		conn.SetDeadline(time.Now().Add(hangupGrace))
+		st := State{Status: Exited}
+		if w.send(frameHangup, nil) == nil && receive(conn, IO{}, &st) == nil {
+			code = c.told(&st)
+		}
+	}
+	if errors.Is(cause, unix.EPIPE) { // its reader has seen enough
+		return code, nil
+	}
+	return 125, cause
 }
 
 // sendInput copies what is typed; true when the detach keys came.
@@ -160,6 +181,11 @@ func sendInput(w *frameWriter, from io.Reader, keys *detachKeys) bool {
 	}
 }
 
+// outputError is that of the caller's stream, not of the socket.
+type outputError struct{ err error }
+
+func (e *outputError) Error() string { return e.err.Error() }
+
 // receive copies output until the end of the container comes.
 func receive(conn io.Reader, s IO, end *State) error {
 	var buf []byte
@@ -174,6 +200,10 @@ func receive(conn io.Reader, s IO, end *State) error {
 			to = s.Stdout
 		case frameStderr:
 			to = s.Stderr
+		case frameSkipped:
+			if len(p) == 8 && s.Skipped != nil {
+				s.Skipped(binary.BigEndian.Uint64(p))
+			}
 		case frameExit:
 			if len(p) == 5 {
 				end.ExitCode, end.OOMKilled = int(binary.BigEndian.Uint32(p)), p[4] == 1
@@ -182,7 +212,7 @@ func receive(conn io.Reader, s IO, end *State) error {
 		}
 		if to != nil {
 			if _, err := to.Write(p); err != nil {
-				return err
+				return &outputError{err}
 			}
 		}
 	}

@@ -7,13 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-)
 
-// capNames in the order of their numbers, linux/capability.h up to 6.18.
-const capNames = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE " +
-	"NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE " +
-	"SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL " +
-	"SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+	"github.com/berth-run/berth/runtime/step"
+)
 
 // defaultCaps are docker's fourteen: CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID
 // SETUID SETPCAP NET_BIND_SERVICE NET_RAW SYS_CHROOT MKNOD AUDIT_WRITE SETFCAP.
@@ -21,11 +17,11 @@ const defaultCaps uint64 = 1<<0 | 1<<1 | 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8
 
 // capNumber takes sys_admin, CAP_SYS_ADMIN and the like.
 func capNumber(name string) (int, error) {
-	n := strings.TrimPrefix(strings.ToUpper(name), "CAP_")
-	if i := slices.Index(strings.Fields(capNames), n); i >= 0 {
-		return i, nil
+	n := step.CapNumber("CAP_" + strings.TrimPrefix(strings.ToUpper(name), "CAP_"))
+	if n < 0 {
+		return 0, fmt.Errorf("unknown capability %q", name)
 	}
-	return 0, fmt.Errorf("unknown capability %q", name)
+	return n, nil
 }
 
 // capSet is what the process may have: docker's default with --cap-add and
@@ -73,12 +69,10 @@ func capSet(add, drop []string, privileged bool, bound uint64) (uint64, error) {
 // capList spells a set as the OCI spec does.
 func capList(set uint64) []string {
 	list := make([]string, 0, 16)
-	i := 0
-	for name := range strings.FieldsSeq(capNames) {
+	for i := range step.LastCap + 1 {
 		if set&(1<<i) != 0 {
-			list = append(list, "CAP_"+name)
+			list = append(list, step.CapName(i))
 		}
-		i++
 	}
 	return list
 }
@@ -97,5 +91,5 @@ func boundingSet() uint64 {
 	if err != nil {
 		return defaultCaps
 	}
-	return n & (1<<41 - 1)
+	return n & (1<<(step.LastCap+1) - 1)
 }

@@ -370,7 +370,7 @@ func (c *Container) fill(tmp string, img *image.Image, root *lazyLayers) (err er
 	if err != nil {
 		return err
 	}
-	if c.Mounts, err = s.realize(wishes, root.open); err != nil {
+	if c.Mounts, err = s.realize(c.ID, wishes, root.open); err != nil {
 		return err
 	}
 	if _, err = c.prepare(); err != nil { // every flag is looked at now, not at the start

@@ -200,7 +200,7 @@ func (e *execution) run(t *terminal, sigs *signals) (int, error) {
 		return 0, ErrDetached
 	case res := <-done:
 		p.drain()
-		return res.exit.Code, res.err
+		return p.exitCode(res.exit.Code, res.err)
 	}
 }
 

@@ -11,11 +11,14 @@ import (
 type frame byte
 
 const (
-	frameStdin  frame = 'i' // to the container; no bytes: end of input
-	frameStdout frame = 'o'
-	frameStderr frame = 'e'
-	frameResize frame = 'r' // rows and columns, 2 bytes each
-	frameExit   frame = 'x' // the exit code, 4 bytes, and 1 after an OOM kill; the last frame
+	frameStdin   frame = 'i' // to the container; no bytes: end of input
+	frameStdout  frame = 'o'
+	frameStderr  frame = 'e'
+	frameResize  frame = 'r' // rows and columns, 2 bytes each
+	frameHangup  frame = 'h' // from the client that started it, who cannot write what comes
+	frameSkipped frame = 's' // so many bytes of output, 8 bytes, were left out here
+	frameTrace   frame = 't' // a step of the start, see traceFrame
+	frameExit    frame = 'x' // the exit code, 4 bytes, and 1 after an OOM kill; the last frame
 )
 
 // maxFrame bounds what a reader takes into memory.
@@ -28,14 +31,17 @@ type frameWriter struct {
 }
 
 func (f *frameWriter) send(t frame, p []byte) error {
-	b := make([]byte, 5, 5+len(p))
-	b[0] = byte(t)
-	binary.BigEndian.PutUint32(b[1:], uint32(len(p)))
-	b = append(b, p...)
+	b := appendFrame(nil, t, p)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, err := f.w.Write(b)
 	return err
+}
+
+func appendFrame(b []byte, t frame, p []byte) []byte {
+	b = append(b, byte(t))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
+	return append(b, p...)
 }
 
 // readFrame reuses buf for the bytes.

@@ -6,9 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/runtime/step"
 )
 
 // hostAttr are the attributes of what Mount shows: set-uid programs and device
@@ -104,7 +105,6 @@ func mounted(dir string) bool {
 // overlay makes a mount of the layers, attached nowhere. Without an upper
 // directory the container's own is the topmost of the lower ones.
 func (c *Container) overlay(upper string) (*os.File, error) {
-	esc := strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`)
 	// one string of options has a page at most (mount(2)): many layers need
 	// the other interface, which takes them one by one (fsconfig(2), Linux 6.5)
 	fd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
@@ -124,10 +124,7 @@ func (c *Container) overlay(upper string) (*os.File, error) {
 	}
 	for i, l := range lower {
 		if err = set("lowerdir+", l); err != nil && i == 0 {
-			for j := range lower {
-				lower[j] = esc.Replace(lower[j])
-			}
-			err = set("lowerdir", strings.Join(lower, ":"))
+			err = set("lowerdir", step.LowerDirs(lower))
 			break
 		}
 		if err != nil {
@@ -135,7 +132,7 @@ func (c *Container) overlay(upper string) (*os.File, error) {
 		}
 	}
 	if err == nil && upper != "" {
-		err = errors.Join(set("upperdir", esc.Replace(upper)), set("workdir", esc.Replace(c.dir+"/work")))
+		err = errors.Join(set("upperdir", step.OverlayPath(upper)), set("workdir", step.OverlayPath(c.dir+"/work")))
 	}
 	if err != nil {
 		return nil, err

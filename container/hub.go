@@ -2,13 +2,11 @@ package container
 
 import (
 	"encoding/binary"
-	"errors"
 	"maps"
 	"os"
 	"slices"
 	"strconv"
 	"sync"
-	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -28,36 +26,33 @@ type hub struct {
 	size     *specs.Box
 	early    []byte // typed before the container ran
 	eof      bool
-}
-
-type client struct {
-	f     *os.File
-	w     frameWriter
-	first bool // its end of input is the container's, as docker's StdinOnce
+	hungUp   bool // the first client cannot write any more
 }
 
 func newHub() *hub { return &hub{clients: map[*client]bool{}, listener: -1} }
 
 // add takes a connected client in.
-func (h *hub) add(f *os.File, first bool) {
-	c := &client{f: f, w: frameWriter{w: f}, first: first}
+func (h *hub) add(f *os.File, first bool) *client {
+	c := newClient(f, first)
 	h.mu.Lock()
 	h.clients[c] = true
 	h.mu.Unlock()
 	go h.read(c)
+	go c.write()
+	return c
 }
 
 func (h *hub) drop(c *client) {
 	h.mu.Lock()
 	delete(h.clients, c)
 	h.mu.Unlock()
-	c.f.Close()
+	c.leave()
 }
 
-// dropAll lets go of all clients; those that hold up a Write let it end.
-func (h *hub) dropAll() {
+// ended: from now on no client holds up a Write.
+func (h *hub) ended(over bool) {
 	for _, c := range h.all() {
-		h.drop(c)
+		c.ended(over)
 	}
 }
 
@@ -74,6 +69,7 @@ func (h *hub) serve(c *Container, r *running) {
 	early, eof := h.early, h.eof
 	h.early = nil
 	h.mu.Unlock()
+	h.ended(false)
 	if len(early) > 0 && r.in != nil {
 		r.in.Write(early)
 	}
@@ -147,6 +143,10 @@ func (h *hub) read(c *client) {
 			if len(p) == 4 {
 				h.resize(binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:]))
 			}
+		case frameHangup:
+			if c.first {
+				h.hangUp()
+			}
 		}
 	}
 }
@@ -187,9 +187,16 @@ func (h *hub) resize(rows, cols uint16) {
 	}
 }
 
-// stream is the writer that sends one stream to all clients. It never fails:
-// the log goes on with no client there. A client that does not read holds the
-// container back, as a terminal does that was stopped.
+// hangUp: nobody sees the terminal that `run -t` gave the container. Its next
+// output gets the error that a terminal gives which is no more.
+func (h *hub) hangUp() {
+	h.mu.Lock()
+	h.hungUp = true
+	h.mu.Unlock()
+}
+
+// stream is the writer that sends one stream to all clients. It fails only
+// after hangUp: else the log goes on with no client there.
 func (h *hub) stream(t frame) *hubStream { return &hubStream{h, t} }
 
 type hubStream struct {
@@ -199,9 +206,12 @@ type hubStream struct {
 
 func (s *hubStream) Write(p []byte) (int, error) {
 	for _, c := range s.h.all() {
-		if c.w.send(s.t, p) != nil {
-			s.h.drop(c)
-		}
+		c.output(s.t, p)
+	}
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	if s.h.hungUp {
+		return 0, unix.EIO
 	}
 	return len(p), nil
 }
@@ -213,22 +223,23 @@ func (h *hub) pause() {
 	h.mu.Unlock()
 }
 
-// end tells all clients the exit code and closes the socket.
+// end closes the socket and tells all clients the exit code.
 func (h *hub) end(code int, oom bool) error {
-	var errs []error
+	var err error
 	if h.listener >= 0 {
 		os.Remove(h.path)
-		errs = append(errs, unix.Shutdown(h.listener, unix.SHUT_RDWR))
+		err = unix.Shutdown(h.listener, unix.SHUT_RDWR)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	last := append(binary.BigEndian.AppendUint32(nil, uint32(code)), 0)
 	if oom {
 		last[4] = 1
 	}
-	for c := range h.clients {
-		c.f.SetWriteDeadline(time.Now().Add(time.Second)) // it may not read
-		errs = append(errs, c.w.send(frameExit, last))
+	all := h.all()
+	for _, c := range all {
+		c.bye(frameExit, last)
 	}
-	return errors.Join(errs...)
+	for _, c := range all {
+		c.wait()
+	}
+	return err
 }

@@ -112,7 +112,10 @@ type (
 		Name              string
 		MaximumRetryCount int
 	}
-	InspectPort   struct{ HostIP, HostPort string }
+	InspectPort struct {
+		HostIP   string `json:"HostIp"` // docker's spelling
+		HostPort string
+	}
 	InspectDevice struct {
 		PathOnHost, PathInContainer, CgroupPermissions string
 	}
@@ -183,8 +186,12 @@ func (c *Container) Inspect() *Inspect {
 		Mounts: []InspectMount{},
 	}
 	for _, m := range c.Mounts {
+		mode := m.Options
+		if !m.RW {
+			mode = append([]string{"ro"}, mode...)
+		}
 		im := InspectMount{Type: m.Type, Name: m.Name, Source: m.Source, Destination: m.Destination, RW: m.RW,
-			Mode: strings.Join(m.Options, ","), Propagation: m.Propagation}
+			Mode: strings.Join(mode, ","), Propagation: m.Propagation}
 		if m.Type == "volume" {
 			im.Driver = "local"
 		}
@@ -291,13 +298,26 @@ func (c *Container) inspectNetwork(st *State) InspectNetwork {
 	return n
 }
 
+// pairs are a list of KEY SEPARATOR VALUE, nil for an empty one.
+func pairs(list []string, separator string) map[string]string {
+	var m map[string]string
+	for _, kv := range list {
+		k, v, _ := strings.Cut(kv, separator)
+		if m == nil {
+			m = map[string]string{}
+		}
+		m[k] = v
+	}
+	return m
+}
+
 func (c *Container) inspectHost() InspectHostConfig {
 	o := &c.Options
 	h := InspectHostConfig{
 		Binds: list(o.Volumes), ContainerIDFile: o.CIDFile,
 		LogConfig:   InspectLog{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": strconv.Itoa(maxLogFiles)}},
 		NetworkMode: o.Network, PortBindings: portMap(c.Ports), AutoRemove: o.Remove, VolumesFrom: o.VolumesFrom,
-		Annotations: annotations(o.Annotations), CapAdd: o.CapAdd, CapDrop: o.CapDrop, CgroupnsMode: first(o.Cgroupns, "private"),
+		Annotations: pairs(o.Annotations, "="), CapAdd: o.CapAdd, CapDrop: o.CapDrop, CgroupnsMode: first(o.Cgroupns, "private"),
 		DNS: []string{}, DNSOptions: list(o.DNSOption), DNSSearch: list(o.DNSSearch), ExtraHosts: o.AddHost, GroupAdd: o.GroupAdd,
 		IpcMode: first(o.IPC, "private"), PidMode: o.PID, Privileged: o.Privileged, PublishAllPorts: o.PublishAll,
 		ReadonlyRootfs: o.ReadOnly, SecurityOpt: o.SecurityOpt, UTSMode: o.UTS, ShmSize: o.ShmSize,
@@ -331,20 +351,7 @@ func (c *Container) inspectHost() InspectHostConfig {
 			h.Devices = append(h.Devices, InspectDevice{host, ctr, access})
 		}
 	}
-	for _, kv := range o.Sysctls {
-		k, v, _ := strings.Cut(kv, "=")
-		if h.Sysctls == nil {
-			h.Sysctls = map[string]string{}
-		}
-		h.Sysctls[k] = v
-	}
-	for _, t := range o.Tmpfs {
-		k, v, _ := strings.Cut(t, ":")
-		if h.Tmpfs == nil {
-			h.Tmpfs = map[string]string{}
-		}
-		h.Tmpfs[k] = v
-	}
+	h.Sysctls, h.Tmpfs = pairs(o.Sysctls, "="), pairs(o.Tmpfs, ":")
 	limits, _ := rlimits(o.Ulimits)
 	for _, l := range limits {
 		name := strings.ToLower(strings.TrimPrefix(l.Type, "RLIMIT_"))

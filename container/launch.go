@@ -62,7 +62,12 @@ func (c *Container) launch(ctx context.Context, s stdio) (*running, error) {
 			return nil, err
 		}
 	}
-	if err := r.start(ctx, s); err != nil {
+	if c.Trace != nil {
+		c.steps = &recorder{}
+	}
+	err = r.start(ctx, s)
+	c.steps.tell(c.Trace)
+	if err != nil {
 		err = errors.Join(err, c.release(), r.show(0))
 		c.writeState(State{Status: old.Status, ExitCode: StartCode(err), Error: err.Error(),
 			StartedAt: old.StartedAt, FinishedAt: time.Now().UTC(), RestartCount: old.RestartCount}, false)
@@ -171,6 +176,7 @@ func (c *Container) config(size *specs.Box, keep bool) (engine.Config, error) {
 	if err != nil {
 		return engine.Config{}, err
 	}
+	group.Trace = c.steps.trace()
 	devices, err := cgroups.DeviceRules(spec.Linux.Resources.Devices)
 	if err != nil {
 		return engine.Config{}, err
@@ -192,7 +198,7 @@ func (c *Container) config(size *specs.Box, keep bool) (engine.Config, error) {
 		Devices: devices, Seccomp: filter,
 		Labels: securityLabels(spec.Process),
 		Init:   c.Options.Init,
-		Trace:  c.Trace,
+		Trace:  c.steps.trace(),
 	}, nil
 }
 

@@ -20,7 +20,7 @@ import (
 )
 
 // monitorEnv tells the monitor what its first client has: "attach", then
-// perhaps "ROWSxCOLUMNS".
+// perhaps "ROWSxCOLUMNS", then perhaps "explain": it wants the steps.
 const monitorEnv = "BERTH_MONITOR"
 
 // The descriptors that a monitor inherits.
@@ -52,7 +52,14 @@ func (e *StartError) Is(target error) bool {
 // in a session of its own, that lives as long as the container. It returns
 // when the container runs, or with the reason why it does not.
 func (c *Container) StartMonitor(ctx context.Context) error {
-	return c.spawn(ctx, "background", nil)
+	if c.Trace == nil {
+		return c.spawn(ctx, "background", nil)
+	}
+	conn, err := c.spawnFirst(ctx, "attach")
+	if err == nil {
+		err = conn.Close()
+	}
+	return err
 }
 
 func (c *Container) spawn(ctx context.Context, env string, conn *os.File) error {
@@ -119,7 +126,9 @@ func Monitor(root, id string) int {
 	os.Unsetenv(monitorEnv)
 	// caught and dropped, not ignored: an ignored signal stays so through execve
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE)
+	traced := func() {}
 	tell := func(err error) {
+		traced()
 		var rep report
 		if err != nil {
 			rep = report{Error: err.Error(), Code: StartCode(err)}
@@ -138,12 +147,23 @@ func Monitor(root, id string) int {
 		tell(err)
 		return 1
 	}
-	m := &monitor{c: c, hub: newHub(), size: parseBox(size), stop: make(chan os.Signal, 1)}
+	m := &monitor{c: c, hub: newHub(), stop: make(chan os.Signal, 1)}
 	if mode == "attach" {
 		unix.CloseOnExec(attachFD)
 		unix.SetNonblock(attachFD, true)
-		m.hub.add(os.NewFile(attachFD, "attach"), true)
+		first := m.hub.add(os.NewFile(attachFD, "attach"), true)
+		if strings.HasSuffix(size, "explain") {
+			size = strings.TrimSuffix(strings.TrimSuffix(size, "explain"), " ")
+			c.Trace = func(step string, err error, took time.Duration) {
+				first.send(frameTrace, traceFrame(step, err, took))
+			}
+			traced = func() { // those of later starts are nobody's
+				first.send(frameTrace, nil)
+				c.Trace = nil
+			}
+		}
 	}
+	m.size = parseBox(size)
 	signal.Notify(m.stop, unix.SIGTERM)
 	code, err := m.loop(tell)
 	m.hub.end(code, c.last != nil && c.last.OOMKilled)
@@ -208,10 +228,6 @@ func (m *monitor) loop(tell func(error)) (int, error) {
 	}
 }
 
-// clientGrace is how long a client that does not read keeps the end from being
-// recorded; what it misses is in the log.
-const clientGrace = 5 * time.Second
-
 // watch copies output and waits for the end.
 func (m *monitor) watch(r *running) (engine.Exit, error) {
 	p := newPumps()
@@ -233,9 +249,8 @@ func (m *monitor) watch(r *running) (engine.Exit, error) {
 	exit, err := r.proc.Wait()
 	close(done)
 	m.c.killRest()
-	slow := time.AfterFunc(clientGrace, m.hub.dropAll)
+	m.hub.ended(true)
 	p.drain()
-	slow.Stop()
 	return exit, err
 }
 

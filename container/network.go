@@ -32,6 +32,7 @@ func (c *Container) network() (func(pid int) error, Network, error) {
 	}
 	n = Network{IP: p.Addr.Addr(), Bits: p.Addr.Bits(), Gateway: p.Bridge.Gateway,
 		MAC: p.MAC.String(), Bridge: p.Bridge.Name, Ports: p.Ports}
+	p.Trace = c.steps.trace()
 	return p.Apply, n, nil
 }
 

@@ -16,6 +16,9 @@ type pumps struct {
 	from []*os.File
 	once sync.Once
 	over chan struct{}
+
+	mu  sync.Mutex
+	err error // the first that kept output from the caller
 }
 
 func newPumps() *pumps { return &pumps{over: make(chan struct{})} }
@@ -40,9 +43,33 @@ func (p *pumps) add(from *os.File, log *logStream, to io.Writer) {
 				return nil
 			}
 			_, err := to.Write(b)
+			p.lost(err)
 			return err
 		})
 	})
+}
+
+// lost keeps an error of the caller's streams. That a reader is gone is none:
+// pipelines end so (SIGPIPE).
+func (p *pumps) lost(err error) {
+	if err == nil || errors.Is(err, unix.EPIPE) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		p.err = err
+	}
+}
+
+// exitCode is that of the process, and berth's own if output got lost.
+func (p *pumps) exitCode(code int, err error) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil {
+		return 125, errors.Join(p.err, err)
+	}
+	return code, err
 }
 
 // pump reads until the end, or until the deadline that drain sets.

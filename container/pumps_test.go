@@ -115,34 +115,94 @@ func TestSignalsAfterTheEnd(t *testing.T) {
 	}
 }
 
-// A client that was stopped must not keep the end of the container from being recorded.
+// A client that does not read keeps neither the container nor its end waiting.
 func TestClientThatDoesNotRead(t *testing.T) {
-	h := newHub()
-	connect := func() {
+	for _, first := range []bool{false, true} {
+		h := newHub()
 		p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		theirs := os.NewFile(uintptr(p[1]), "client")
-		t.Cleanup(func() { theirs.Close() })
-		h.add(os.NewFile(uintptr(p[0]), "attach"), false)
-	}
-	connect()
-	r, w := pipe(t)
-	p := newPumps()
-	p.add(r, nil, h.stream(frameStdout))
-	go func() {
-		for range 100 {
-			w.Write(make([]byte, 32<<10))
+		defer theirs.Close()
+		h.add(os.NewFile(uintptr(p[0]), "attach"), first)
+		to := h.stream(frameStdout)
+		flood := func() {
+			for range 100 {
+				to.Write(make([]byte, 32<<10))
+			}
 		}
-		w.Close()
-	}()
-	time.AfterFunc(2*drainGrace, h.dropAll)
-	ends(t, "drain", p.drain)
-	connect()
-	for _, c := range h.all() { // full
-		c.f.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
-		c.w.send(frameStdout, make([]byte, 1<<20))
+		if first { // which holds a running container back, but not its end
+			done := make(chan struct{})
+			go func() { flood(); close(done) }()
+			select {
+			case <-done:
+				t.Error("the one that is to get all does not hold back")
+			case <-time.After(100 * time.Millisecond):
+			}
+			h.ended(true)
+			ends(t, "the flood", func() { <-done })
+			theirs.Close()
+		} else {
+			ends(t, "the flood", flood)
+		}
+		ends(t, "the hub", func() { h.end(0, false) })
 	}
-	ends(t, "the hub", func() { h.end(0, false) })
 }
+
+// What is left out for a slow client is told to it.
+func TestClientIsToldOfWhatItMissed(t *testing.T) {
+	r, w := pipe(t)
+	c := newClient(w, false)
+	p := make([]byte, maxWaiting)
+	c.output(frameStdout, p)
+	c.output(frameStdout, p[:10])
+	go c.write()
+	var got []byte
+	var missed uint64
+	go func() {
+		for {
+			c.mu.Lock()
+			empty := len(c.queue) == 0
+			c.mu.Unlock()
+			if empty {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		c.output(frameStdout, []byte("new"))
+		c.bye(frameExit, make([]byte, 5))
+	}()
+	var out bytes.Buffer
+	var st State
+	ends(t, "receive", func() {
+		if err := receive(r, IO{Stdout: &out, Skipped: func(n uint64) { missed += n }}, &st); err != nil {
+			t.Error(err)
+		}
+	})
+	got = out.Bytes()
+	if missed != 10 || len(got) != maxWaiting+3 || string(got[maxWaiting:]) != "new" {
+		t.Errorf("got %d bytes and the word of %d missed", len(got), missed)
+	}
+}
+
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code int
+	}{{unix.ENOSPC, 125}, {unix.EPIPE, 7}} {
+		r, w := pipe(t)
+		p := newPumps()
+		p.add(r, nil, failing{c.err})
+		w.WriteString("x")
+		w.Close()
+		ends(t, "drain", p.drain)
+		if code, err := p.exitCode(7, nil); code != c.code || (err != nil) != (code == 125) {
+			t.Errorf("%v: exit code %d, %v", c.err, code, err)
+		}
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }

@@ -173,6 +173,9 @@ func (s *Store) sweep() []string {
 		}
 		c := &Container{store: s, dir: s.dir(n)}
 		c.ID, c.Options.Network = id, "bridge" // config.json may not be there: look everywhere
+		if made || s.removed(n) {
+			s.dropOwned(id) // before the folder, which tells of them
+		}
 		s.freeNames(id)
 		c.releaseNetwork()
 		c.removeCgroup()
@@ -182,6 +185,14 @@ func (s *Store) sweep() []string {
 		f.Close()
 	}
 	return ids
+}
+
+// removed tells that a half removed folder is of a container with --rm, whose
+// anonymous volumes go with it.
+func (s *Store) removed(folder string) bool {
+	var r Record
+	b, err := os.ReadFile(s.dir(folder) + "/config.json")
+	return err == nil && json.Unmarshal(b, &r) == nil && r.Options.Remove
 }
 
 // owned tells that a container with this id is there, or on its way in or out

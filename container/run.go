@@ -15,6 +15,7 @@ type IO struct {
 	Stdout, Stderr io.Writer
 	DetachKeys     string // "" = ctrl-p,ctrl-q
 	NoSigProxy     bool
+	Skipped        func(bytes uint64) // output was left out: an attached caller read too slowly; may be nil
 }
 
 // Run starts the container in the foreground and returns its exit code; also
@@ -53,7 +54,7 @@ func (c *Container) Run(ctx context.Context, s IO) (int, error) {
 	exit, err := r.proc.Wait()
 	c.killRest()
 	p.drain()
-	return exit.Code, errors.Join(err, r.finish(exit, false))
+	return p.exitCode(exit.Code, errors.Join(err, r.finish(exit, false)))
 }
 
 // Why says in one line how it ended, "" when there is nothing to say: the

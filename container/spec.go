@@ -54,7 +54,7 @@ func buildSpec(r *Record, f facts) (*specs.Spec, error) {
 			Sysctl: sys, Namespaces: namespaces(o, f),
 			Resources: &specs.LinuxResources{Devices: deviceRules(o.Privileged, f.Devices)},
 		},
-		Annotations: annotations(o.Annotations),
+		Annotations: pairs(o.Annotations, "="),
 	}
 	for _, d := range f.Devices {
 		s.Linux.Devices = append(s.Linux.Devices, d.node)
@@ -80,18 +80,6 @@ func processCaps(set uint64, uid uint32) *specs.LinuxCapabilities {
 		return &specs.LinuxCapabilities{Bounding: list}
 	}
 	return &specs.LinuxCapabilities{Bounding: list, Effective: list, Permitted: list}
-}
-
-func annotations(list []string) map[string]string {
-	if len(list) == 0 {
-		return nil
-	}
-	m := make(map[string]string, len(list))
-	for _, kv := range list {
-		k, v, _ := strings.Cut(kv, "=")
-		m[k] = v
-	}
-	return m
 }
 
 func namespaces(o *Options, f facts) []specs.LinuxNamespace {
@@ -132,7 +120,8 @@ func mounts(r *Record, f facts) []specs.Mount {
 	}
 	switch {
 	case o.IPC == "host":
-		list[5] = bind("/dev/mqueue", "/dev/mqueue", "nosuid", "noexec", "nodev")
+		// A new mount of mqueue shows the queues of its IPC namespace (mq_overview(7)):
+		// the host's, whether they are mounted there or not.
 		list[6] = bind("/dev/shm", "/dev/shm", "nosuid", "noexec", "nodev")
 	case o.IPC == "none": // docker: /dev/shm is not mounted
 		list = list[:6]

@@ -55,6 +55,7 @@ type Container struct {
 	Record
 	// Trace, when set, gets every step of a start (run --explain).
 	Trace func(step string, err error, d time.Duration) `json:"-"`
+	steps *recorder
 
 	store    *Store
 	dir      string

@@ -471,3 +471,35 @@ func TestRenamedElsewhereThenRemoved(t *testing.T) {
 		t.Errorf("names left: %q", left)
 	}
 }
+
+func TestSweepDropsOwnVolumes(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	made, rm, kept := strings.Repeat("a", 64), strings.Repeat("b", 64), strings.Repeat("c", 64)
+	for _, id := range []string{made, rm, kept} {
+		if _, err := s.createVolume("", nil, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.createVolume("named", nil, made); err != nil {
+		t.Fatal(err)
+	}
+	for dir, config := range map[string]string{".new-" + made: "", ".rm-" + rm: `{"Options":{"Remove":true}}`, ".rm-" + kept: `{}`} {
+		os.MkdirAll(s.dir(dir), 0o700)
+		if err := os.WriteFile(s.dir(dir)+"/config.json", []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.sweep()
+	left, err := s.Volumes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range left {
+		if v.Anonymous && v.owner != kept {
+			t.Error("left the volume of", v.owner)
+		}
+	}
+	if len(left) != 2 { // that of a container which was removed without -v, and the named one
+		t.Errorf("%d volumes are left", len(left))
+	}
+}

@@ -26,6 +26,8 @@ type Volume struct {
 	Options    map[string]string
 	Scope      string
 	Anonymous  bool `json:"-"`
+
+	owner string // id of a container, which may be gone
 }
 
 // volumeFile is volume.json.
@@ -33,6 +35,7 @@ type volumeFile struct {
 	CreatedAt time.Time
 	Labels    map[string]string `json:",omitempty"`
 	Anonymous bool              `json:",omitempty"`
+	Container string            `json:",omitempty"` // id of the one that an anonymous one was made for
 }
 
 func (s *Store) volumeDir(name string) string { return s.Root + "/volumes/" + name }
@@ -40,6 +43,10 @@ func (s *Store) volumeDir(name string) string { return s.Root + "/volumes/" + na
 // CreateVolume makes a volume; "" invents a name. One that is there already is
 // returned as it is, as docker does.
 func (s *Store) CreateVolume(name string, labels map[string]string) (*Volume, error) {
+	return s.createVolume(name, labels, "")
+}
+
+func (s *Store) createVolume(name string, labels map[string]string, owner string) (*Volume, error) {
 	anonymous := name == ""
 	if anonymous {
 		id, err := newID()
@@ -54,7 +61,11 @@ func (s *Store) CreateVolume(name string, labels map[string]string) (*Volume, er
 	if err == nil || !errors.Is(err, ErrNoVolume) {
 		return v, err
 	}
-	if err := s.makeVolume(name, volumeFile{CreatedAt: time.Now().UTC(), Labels: labels, Anonymous: anonymous}); err != nil {
+	vf := volumeFile{CreatedAt: time.Now().UTC(), Labels: labels, Anonymous: anonymous}
+	if anonymous {
+		vf.Container = owner
+	}
+	if err := s.makeVolume(name, vf); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", name, err)
 	}
 	return s.Volume(name)
@@ -108,7 +119,7 @@ func (s *Store) Volume(name string) (*Volume, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read volume %s: %w", name, err)
 	}
-	return &Volume{CreatedAt: vf.CreatedAt, Driver: "local", Labels: vf.Labels, Anonymous: vf.Anonymous,
+	return &Volume{CreatedAt: vf.CreatedAt, Driver: "local", Labels: vf.Labels, Anonymous: vf.Anonymous, owner: vf.Container,
 		Mountpoint: s.volumeDir(name) + "/_data", Name: name, Scope: "local"}, nil
 }
 
@@ -195,6 +206,22 @@ func (s *Store) sweepVolumes() error {
 	return errors.Join(errs...)
 }
 
+// dropOwned removes the anonymous volumes of a container whose maker, or
+// remover with --rm, was killed: nobody else knows of them.
+func (s *Store) dropOwned(id string) error {
+	all, err := s.Volumes()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, v := range all {
+		if v.Anonymous && v.owner == id && len(s.VolumeUsers(v.Name)) == 0 {
+			errs = append(errs, s.dropVolume(v.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // PruneVolumes removes what no container uses: anonymous ones, with all the named ones too.
 func (s *Store) PruneVolumes(all bool) ([]string, error) {
 	list, err := s.Volumes()
@@ -217,8 +244,9 @@ func (s *Store) PruneVolumes(all bool) ([]string, error) {
 }
 
 // realize makes the volumes and sources of the wishes and copies the image's
-// content into new volumes. rootfs opens the image's layers when it is needed.
-func (s *Store) realize(wishes []mountWish, rootfs func() (*image.View, error)) ([]MountPoint, error) {
+// content into new volumes. id is the container's; rootfs opens the image's
+// layers when it is needed.
+func (s *Store) realize(id string, wishes []mountWish, rootfs func() (*image.View, error)) ([]MountPoint, error) {
 	mounts := make([]MountPoint, 0, len(wishes))
 	for i := range wishes {
 		w := &wishes[i]
@@ -228,7 +256,7 @@ func (s *Store) realize(wishes []mountWish, rootfs func() (*image.View, error)) 
 				return mounts, err
 			}
 		case "volume":
-			v, err := s.CreateVolume(w.Name, w.labels)
+			v, err := s.createVolume(w.Name, w.labels, id)
 			if err != nil {
 				return mounts, err
 			}

@@ -34,17 +34,16 @@ func (i *Image) History() []History {
 	return c.History
 }
 
-// NewLayer describes an image that is made here: by commit or import.
-type NewLayer struct {
-	Base    *Image // nil: none
+// NewImage describes an image that is made here.
+type NewImage struct {
 	Config  Config // of the new image
 	History History
 	Name    string // "" leaves it without
 }
 
-// Import makes an image from a tar with one layer, plain or compressed: a
-// whole root file system, or, with a Base, the changes to it with whiteouts.
-func (s *Store) Import(ctx context.Context, r io.Reader, n NewLayer) (*Image, error) {
+// Import makes an image with one layer from a tar, plain or compressed, of a
+// whole root file system.
+func (s *Store) Import(ctx context.Context, r io.Reader, n NewImage) (*Image, error) {
 	if n.Name != "" {
 		if ref, err := Parse(n.Name); err != nil {
 			return nil, err
@@ -59,7 +58,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, n NewLayer) (*Image, er
 	return img, nil
 }
 
-func (s *Store) importLayer(ctx context.Context, r io.Reader, n NewLayer) (*Image, error) {
+func (s *Store) importLayer(ctx context.Context, r io.Reader, n NewImage) (*Image, error) {
 	f, diff, err := s.spool(ctx, r)
 	if err != nil {
 		return nil, err
@@ -69,20 +68,12 @@ func (s *Store) importLayer(ctx context.Context, r io.Reader, n NewLayer) (*Imag
 	if err != nil {
 		return nil, err
 	}
-	m := Manifest{Layers: make([]Blob, 1)}
-	if n.Base != nil {
-		m.Layers = make([]Blob, len(n.Base.Layers)+1)
-	}
-	a, err := s.Add(raw, m)
+	a, err := s.Add(raw, Manifest{Layers: make([]Blob, 1)})
 	if err != nil {
 		return nil, err
 	}
 	defer a.Close()
-	last := len(m.Layers) - 1
-	err = a.Fetch(ctx, 1, func(_ context.Context, i int) (io.ReadCloser, error) {
-		if i != last {
-			return nil, errors.New("layer of the base image has gone")
-		}
+	err = a.Fetch(ctx, 1, func(context.Context, int) (io.ReadCloser, error) {
 		return io.NopCloser(bufio.NewReader(f)), nil
 	})
 	if err != nil {
@@ -116,20 +107,10 @@ func (s *Store) spool(ctx context.Context, r io.Reader) (*os.File, string, error
 	return f, digestOf(h, "sha256:"), nil
 }
 
-// newConfig writes the configuration of an image with one layer more than its base.
-func newConfig(n NewLayer, diff string) ([]byte, error) {
+// newConfig writes the configuration of an image with one layer.
+func newConfig(n NewImage, diff string) ([]byte, error) {
 	if n.History.Created.IsZero() {
 		n.History.Created = time.Now().UTC()
-	}
-	arch, os, variant := runtime.GOARCH, "linux", ""
-	var diffs []string
-	history := []History{}
-	if b := n.Base; b != nil {
-		arch, os, variant = b.Architecture, b.OS, b.Variant
-		history = b.History()
-		for _, l := range b.Layers {
-			diffs = append(diffs, l.DiffID)
-		}
 	}
 	type rootfs struct {
 		Type    string   `json:"type"`
@@ -140,9 +121,8 @@ func newConfig(n NewLayer, diff string) ([]byte, error) {
 		Author       string    `json:"author,omitempty"`
 		Architecture string    `json:"architecture"`
 		OS           string    `json:"os"`
-		Variant      string    `json:"variant,omitempty"`
 		Config       Config    `json:"config"`
 		RootFS       rootfs    `json:"rootfs"`
 		History      []History `json:"history"`
-	}{n.History.Created, n.History.Author, arch, os, variant, n.Config, rootfs{"layers", append(diffs, diff)}, append(history, n.History)})
+	}{n.History.Created, n.History.Author, runtime.GOARCH, "linux", n.Config, rootfs{"layers", []string{diff}}, []History{n.History}})
 }

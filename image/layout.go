@@ -15,20 +15,36 @@ type Platform struct {
 	Variant      string `json:"variant,omitempty"`
 }
 
+// architectures are those that Linux and Go know (go tool dist list): another
+// word is a slip, and would else only be told as an image that is not there.
+const architectures = " 386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x "
+
 // ParsePlatform reads os/arch[/variant], or an architecture alone.
 func ParsePlatform(s string) (Platform, error) {
-	f := strings.Split(s, "/")
-	switch {
-	case s == "":
+	if s == "" {
 		return Platform{}, nil
-	case len(f) == 1:
-		return Platform{OS: "linux", Architecture: normalArch(f[0])}, nil
-	case len(f) == 2 && f[0] == "linux":
-		return Platform{OS: "linux", Architecture: normalArch(f[1])}, nil
-	case len(f) == 3 && f[0] == "linux":
-		return Platform{OS: "linux", Architecture: normalArch(f[1]), Variant: f[2]}, nil
 	}
-	return Platform{}, fmt.Errorf("platform %q: want linux/ARCH[/VARIANT]", brief(s))
+	f := strings.Split(s, "/")
+	if len(f) == 1 {
+		f = []string{"linux", s}
+	}
+	if len(f) > 3 || f[0] != "linux" {
+		return Platform{}, fmt.Errorf("platform %q: want linux/ARCH[/VARIANT]", brief(s))
+	}
+	p := Platform{OS: "linux", Architecture: normalArch(f[1])}
+	if len(f) == 3 {
+		p.Variant = f[2]
+	}
+	if p.Architecture == "" || !strings.Contains(architectures, " "+p.Architecture+" ") {
+		return Platform{}, fmt.Errorf("platform %q: unknown architecture: want one of%s", brief(s), strings.TrimRight(architectures, " "))
+	}
+	return p, nil
+}
+
+// Matches tells whether an image of this platform is what p asks for.
+func (p Platform) Matches(img *Image) bool {
+	return (p.OS == "" || p.OS == img.OS) && (p.Architecture == "" || p.Architecture == img.Architecture) &&
+		(p.Variant == "" || img.Variant == "" || p.Variant == img.Variant)
 }
 
 func normalArch(a string) string {

@@ -355,8 +355,8 @@ func TestChoose(t *testing.T) {
 			t.Errorf("Choose(%s) = %q, %v", in, got.Digest, err)
 		}
 	}
-	for _, bad := range []string{"windows/amd64", "a/b/c/d", "linux/"} {
-		if p, err := ParsePlatform(bad); err == nil && p.Architecture != "" {
+	for _, bad := range []string{"windows/amd64", "a/b/c/d", "linux/", "bogus", "linux/bogus", "linux/amd64/v2/x"} {
+		if p, err := ParsePlatform(bad); err == nil {
 			t.Errorf("ParsePlatform(%q) = %v", bad, p)
 		}
 	}

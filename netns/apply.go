@@ -55,7 +55,7 @@ func (p *Plan) apply(ns int) error {
 		return err
 	}
 	defer inner.close()
-	if err := inner.run(p.innerSteps(), d); err != nil {
+	if err := p.run(inner, p.innerSteps(), d); err != nil {
 		return err
 	}
 	if err := p.publish(); err != nil {
@@ -139,14 +139,18 @@ func (p *Plan) makeBridge(c *conn, d *devices) error {
 		return fmt.Errorf("bridge %s became %s while this container was decided for %s: try again", b.Name, b.Subnet, p.Bridge.Subnet)
 	}
 	for _, s := range p.bridgeSteps() {
+		begin := time.Now()
 		switch {
 		case s.rtnl != nil:
-			err = c.run([]step{s}, d)
+			err = p.run(c, []step{s}, d)
 		case s.file != "":
 			err = s.error(s.write())
 		case s.do != nil:
 			// Rules of a bridge that is gone may be for another subnet.
 			err = p.makeTable(l == nil)
+		}
+		if s.rtnl == nil {
+			p.did(s.text, err, begin)
 		}
 		if err != nil {
 			return err
@@ -174,7 +178,8 @@ func (p *Plan) makeTable(fresh bool) error {
 }
 
 // run sends the steps as one batch and reports the first that failed.
-func (c *conn) run(steps []step, d *devices, more ...*request) error {
+func (p *Plan) run(c *conn, steps []step, d *devices, more ...*request) error {
+	begin := time.Now()
 	reqs := make([]*request, 0, len(steps)+len(more))
 	for _, s := range steps {
 		reqs = append(reqs, s.rtnl(d))
@@ -182,12 +187,20 @@ func (c *conn) run(steps []step, d *devices, more ...*request) error {
 	if err := c.do(append(reqs, more...)...); err != nil {
 		return err
 	}
+	var failed error
 	for i, s := range steps {
-		if err := s.error(reqs[i].err); err != nil {
-			return err
+		p.did(s.text, reqs[i].err, begin)
+		if err := s.error(reqs[i].err); err != nil && failed == nil {
+			failed = err
 		}
 	}
-	return nil
+	return failed
+}
+
+func (p *Plan) did(step string, err error, begin time.Time) {
+	if p.Trace != nil {
+		p.Trace(step, err, begin, time.Now())
+	}
 }
 
 // plugIn makes the veth pair and learns the number of its inner end.
@@ -195,13 +208,13 @@ func (p *Plan) plugIn(c *conn, d *devices) error {
 	// Alone in its batch: if it fails, what follows would change another's device.
 	steps := p.hostSteps()
 	get := linkByName(p.HostLink)
-	err := c.run(steps[:1], d, get)
+	err := p.run(c, steps[:1], d, get)
 	if errors.Is(err, unix.EEXIST) {
 		if err = p.removeLeftover(c); err != nil {
 			return err
 		}
 		get = linkByName(p.HostLink)
-		err = c.run(steps[:1], d, get)
+		err = p.run(c, steps[:1], d, get)
 	}
 	if err != nil {
 		return err
@@ -214,7 +227,7 @@ func (p *Plan) plugIn(c *conn, d *devices) error {
 		return fmt.Errorf("device %s vanished while it was configured", p.HostLink)
 	}
 	d.eth = l.other
-	err = c.run(steps[1:], d)
+	err = p.run(c, steps[1:], d)
 	if errors.Is(err, unix.EEXIST) {
 		err = fmt.Errorf("address %s was taken by a container of another root just now: %w", p.Addr.Addr(), err)
 	}
@@ -249,7 +262,11 @@ func (p *Plan) publish() error {
 	if len(p.elements) == 0 {
 		return nil
 	}
+	begin := time.Now()
 	err := addElements(p.elements)
+	for _, s := range p.portSteps() {
+		p.did(s.text, err, begin)
+	}
 	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
 		err = fmt.Errorf("%w: %w", ErrPortInUse, err)
 	}
@@ -279,25 +296,6 @@ func dropFlows(ports []Port, match func(*netlink.ConntrackFilter, Port) error) e
 	}
 	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filters...); err != nil {
 		return fmt.Errorf("conntrack -D -p udp: %w", err)
-	}
-	return nil
-}
-
-// Loopback switches lo on in the network namespace of process pid: all that
-// network none has.
-func Loopback(pid int) error {
-	ns, err := openNetns(pid)
-	if err != nil {
-		return fmt.Errorf("loopback: %w", err)
-	}
-	defer unix.Close(ns)
-	c, err := dialIn(ns)
-	if err != nil {
-		return fmt.Errorf("loopback: %w", err)
-	}
-	defer c.close()
-	if err := c.run([]step{setUp("lo")}, nil); err != nil {
-		return fmt.Errorf("loopback of process %d: %w", pid, err)
 	}
 	return nil
 }

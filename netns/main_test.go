@@ -63,9 +63,27 @@ func isolated(t testing.TB) {
 	if os.Getenv("NETNS_TEST") != "isolated" {
 		t.Skip("needs root: makes network namespaces")
 	}
-	if err := Loopback(os.Getpid()); err != nil {
+	if err := loopback(os.Getpid()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// loopback switches lo on in the network namespace of process pid.
+func loopback(pid int) error {
+	ns, err := openNetns(pid)
+	if err != nil {
+		return fmt.Errorf("loopback: %w", err)
+	}
+	defer unix.Close(ns)
+	c, err := dialIn(ns)
+	if err != nil {
+		return fmt.Errorf("loopback: %w", err)
+	}
+	defer c.close()
+	if err := (&Plan{}).run(c, []step{setUp("lo")}, nil); err != nil {
+		return fmt.Errorf("loopback of process %d: %w", pid, err)
+	}
+	return nil
 }
 
 // serve answers every connection and datagram with its name and the caller's address.

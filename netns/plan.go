@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,6 +33,9 @@ type Plan struct {
 	Addr     netip.Prefix
 	MAC      net.HardwareAddr
 	Ports    []Port // with the host ports that were chosen
+	// Trace, when set, is told of each step of Apply when it is done. Steps that
+	// went to the kernel as one batch have the same times.
+	Trace func(step string, err error, began, ended time.Time)
 
 	root     string
 	elements []element

@@ -26,25 +26,10 @@ func (c *Container) Wait() (engine.Exit, error) {
 	return c.init.Wait()
 }
 
-// sharesPids: the container has no pid namespace of its own, so the end of its
-// first process is not the end of the others.
-func (c *Container) sharesPids() bool {
-	s, err := c.Spec()
-	if err != nil {
-		return true
-	}
-	for _, n := range s.Linux.Namespaces {
-		if n.Type == specs.PIDNamespace {
-			return n.Path != ""
-		}
-	}
-	return true
-}
-
 // Kill sends a signal to the first process, or to all. Without a pid namespace
 // of the container's own SIGKILL goes to all in any case: nobody else ends them.
 func (c *Container) Kill(sig unix.Signal, all bool) error {
-	if all || sig == unix.SIGKILL && c.sharesPids() {
+	if all || sig == unix.SIGKILL && !c.state.OwnPids {
 		if done, err := c.killAll(sig); done || err != nil {
 			return err
 		}
@@ -147,8 +132,7 @@ func (c *Container) destroy(ctx context.Context) error {
 	if err := c.state.Cgroup.Manager().Remove(); err != nil {
 		return err
 	}
-	spec, err := c.Spec()
-	if err == nil && spec.Hooks != nil {
+	if spec, err := c.hooks(); err == nil && spec != nil {
 		for i := range spec.Hooks.Poststop {
 			if err := c.outside(ctx, "poststop", spec.Hooks.Poststop[i:i+1], Stopped); err != nil {
 				c.store.warn("%v", err)

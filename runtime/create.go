@@ -21,6 +21,7 @@ import (
 type CreateOptions struct {
 	Bundle string      // directory with config.json; "": the working directory
 	Spec   *specs.Spec // in place of Bundle's config.json
+	File   string      // that Spec was read from, "" for one of the caller's own: it is kept as it stands
 	Config string      // another path of config.json (crun --config)
 
 	// Streams of the process; nil is /dev/null. They stay the caller's.
@@ -76,7 +77,6 @@ func (s *Store) make(ctx context.Context, id string, o CreateOptions, waits bool
 type maker struct {
 	*Container
 	o      CreateOptions
-	spec   *specs.Spec
 	waits  bool
 	config engine.Config
 	cgroup cgroups.Manager
@@ -88,11 +88,10 @@ func (m *maker) load() (err error) {
 		return fmt.Errorf("bundle: %w", err)
 	}
 	if m.spec = m.o.Spec; m.spec == nil {
-		file := m.o.Config
-		if file == "" {
-			file = filepath.Join(m.o.Bundle, specFile)
+		if m.o.File = m.o.Config; m.o.File == "" {
+			m.o.File = filepath.Join(m.o.Bundle, specFile)
 		}
-		if m.spec, err = LoadSpec(file); err != nil {
+		if m.spec, err = LoadSpec(m.o.File); err != nil {
 			return err
 		}
 	}
@@ -107,11 +106,11 @@ func (m *maker) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := m.saveSpec(m.spec); err != nil {
+	if err := m.keepSpec(); err != nil {
 		return err
 	}
 	m.state = state{ID: m.ID, Bundle: m.o.Bundle, Rootfs: m.spec.Root.Path, Version: specs.Version, Owner: os.Geteuid(),
-		Notes: m.spec.Annotations, Boot: bootID(), Creating: true, NoNewKeyring: m.o.NoNewKeyring,
+		Notes: m.spec.Annotations, Boot: bootID(), Creating: true, NoNewKeyring: m.o.NoNewKeyring, OwnPids: ownPids(m.spec), Hooks: laterHooks(m.spec),
 		Created: time.Now().UTC().Format(time.RFC3339Nano)}
 	if m.config, err = m.decide(ctx); err != nil {
 		return err
@@ -129,6 +128,35 @@ func (m *maker) start(ctx context.Context) (err error) {
 		return m.Start(ctx)
 	}
 	return m.run(ctx)
+}
+
+// keepSpec keeps the configuration with the container. Copying a file takes a
+// tenth of the time that writing JSON anew would.
+func (m *maker) keepSpec() error {
+	if m.o.File == "" || m.o.Prepare != nil {
+		return m.saveSpec(m.spec)
+	}
+	b, err := os.ReadFile(m.o.File)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(m.dir, specFile), b, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("keep the configuration: %w", err)
+	}
+	return nil
+}
+
+func ownPids(s *specs.Spec) bool {
+	for _, n := range s.Linux.Namespaces {
+		if n.Type == specs.PIDNamespace {
+			return n.Path == ""
+		}
+	}
+	return false
+}
+
+func laterHooks(s *specs.Spec) bool {
+	return s.Hooks != nil && len(s.Hooks.StartContainer)+len(s.Hooks.Poststart)+len(s.Hooks.Poststop) > 0
 }
 
 func (m *maker) create(ctx context.Context) error {
@@ -219,8 +247,7 @@ func (m *maker) applied() bool { return m.state.Pid != 0 || m.config.Cgroup.(*ap
 // applying notes that a manager has made its cgroup.
 type applying struct {
 	cgroups.Manager
-	done  bool
-	state func()
+	done bool
 }
 
 func (a *applying) Apply(hold cgroups.Placeholder) (*os.File, error) {

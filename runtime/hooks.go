@@ -28,7 +28,7 @@ func (m *maker) mountedHooks(ctx context.Context, pid int) error {
 	for _, k := range []struct {
 		name string
 		list []specs.Hook
-	}{{"prestart", h.Prestart}, {"createRuntime", h.CreateRuntime}} { //nolint:staticcheck // prestart is deprecated, and used
+	}{{"prestart", prestart(h)}, {"createRuntime", h.CreateRuntime}} {
 		if err := m.outside(ctx, k.name, k.list, Creating); err != nil {
 			return err
 		}
@@ -36,8 +36,14 @@ func (m *maker) mountedHooks(ctx context.Context, pid int) error {
 	return m.inside(ctx, "createContainer", h.CreateContainer, Creating, m.spec.Root.Path)
 }
 
+// prestart hooks are deprecated, and still what docker uses.
+func prestart(h *specs.Hooks) []specs.Hook {
+	//lint:ignore SA1019 see above
+	return h.Prestart
+}
+
 func (c *Container) poststart(ctx context.Context, s *specs.Spec) error {
-	if s.Hooks == nil {
+	if s == nil || s.Hooks == nil {
 		return nil
 	}
 	return c.outside(ctx, "poststart", s.Hooks.Poststart, Running)

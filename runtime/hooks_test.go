@@ -17,7 +17,8 @@ import (
 var kinds = []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}
 
 func list(h *specs.Hooks, kind string) *[]specs.Hook {
-	return map[string]*[]specs.Hook{"prestart": &h.Prestart, "createRuntime": &h.CreateRuntime, "createContainer": &h.CreateContainer, //nolint:staticcheck // prestart is deprecated, and used
+	//lint:ignore SA1019 deprecated, and used
+	return map[string]*[]specs.Hook{"prestart": &h.Prestart, "createRuntime": &h.CreateRuntime, "createContainer": &h.CreateContainer,
 		"startContainer": &h.StartContainer, "poststart": &h.Poststart, "poststop": &h.Poststop}[kind]
 }
 

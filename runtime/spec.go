@@ -85,7 +85,7 @@ func (m *maker) decide(ctx context.Context) (engine.Config, error) {
 	if c.Labels, err = labels(s.Process.ApparmorProfile, s.Process.SelinuxLabel); err != nil {
 		return c, err
 	}
-	if h := s.Hooks; h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 { //nolint:staticcheck // prestart is deprecated, and used
+	if h := s.Hooks; h != nil && len(prestart(h))+len(h.CreateRuntime)+len(h.CreateContainer) > 0 {
 		c.Mounted = func(pid int) error { return m.mountedHooks(ctx, pid) }
 	}
 	if s.Linux.IntelRdt != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	goruntime "runtime"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -33,7 +32,7 @@ func (c *Container) Start(ctx context.Context) error {
 		return err
 	}
 	defer pidfd.Close()
-	spec, err := c.Spec()
+	spec, err := c.hooks()
 	if err != nil {
 		return err
 	}
@@ -49,9 +48,22 @@ func (c *Container) Start(ctx context.Context) error {
 	return nil
 }
 
+// hooks is the spec of a container with hooks for later than its creation, nil
+// for one without: reading the configuration takes longer than the rest of a start.
+func (c *Container) hooks() (*specs.Spec, error) {
+	if !c.state.Hooks {
+		return nil, nil
+	}
+	s, err := c.Spec()
+	if err != nil {
+		return nil, err
+	}
+	return s, normalise(s, c.state.Bundle)
+}
+
 // startHooks run as the program will: as its user, behind its filter.
 func (c *Container) startHooks(ctx context.Context, s *specs.Spec) error {
-	if s.Hooks == nil || len(s.Hooks.StartContainer) == 0 {
+	if s == nil || len(s.Hooks.StartContainer) == 0 {
 		return nil
 	}
 	filter, err := seccomp.Compile(s.Linux.Seccomp, goruntime.GOARCH)
@@ -75,5 +87,3 @@ func (c *Container) startHooks(ctx context.Context, s *specs.Spec) error {
 	}
 	return nil
 }
-
-func (c *Container) path(name string) string { return filepath.Join(c.dir, name) }

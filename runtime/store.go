@@ -34,6 +34,7 @@ type Container struct {
 	store *Store
 	dir   string
 	state state
+	spec  *specs.Spec     // once it was read
 	init  *engine.Process // of the process that created it
 }
 
@@ -55,6 +56,8 @@ type state struct {
 	Gate         *engine.Gate `json:"gate,omitempty"` // nil: there is none, or not yet
 	Creating     bool         `json:"creating,omitempty"`
 	NoNewKeyring bool         `json:"noNewKeyring,omitempty"`
+	OwnPids      bool         `json:"ownPids,omitempty"` // a pid namespace of its own
+	Hooks        bool         `json:"hooks,omitempty"`   // of start or delete: the configuration has to be read for them
 	NoSetgroups  bool         `json:"noSetgroups,omitempty"`
 }
 
@@ -167,7 +170,20 @@ func LoadSpec(path string) (*specs.Spec, error) {
 
 // Spec is the container's configuration as it was at its creation, with what
 // Update changed since.
-func (c *Container) Spec() (*specs.Spec, error) { return LoadSpec(filepath.Join(c.dir, specFile)) }
+func (c *Container) Spec() (*specs.Spec, error) {
+	if c.spec != nil {
+		return c.spec, nil
+	}
+	s, err := LoadSpec(filepath.Join(c.dir, specFile))
+	if err != nil {
+		return nil, err
+	}
+	if s.Linux == nil {
+		s.Linux = &specs.Linux{}
+	}
+	c.spec = s
+	return s, nil
+}
 
 func (c *Container) saveSpec(s *specs.Spec) error {
 	b, err := json.Marshal(s)

@@ -100,7 +100,7 @@ func (c *call) createOptions(b *begin) (*runtime.CreateOptions, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &runtime.CreateOptions{Bundle: bundle, Spec: spec, ConsoleSocket: b.console, PidfdSocket: b.pidfd, PidFile: pidFile,
+	o := &runtime.CreateOptions{Bundle: bundle, Spec: spec, File: config, ConsoleSocket: b.console, PidfdSocket: b.pidfd, PidFile: pidFile,
 		NoPivot: b.noPivot, NoNewKeyring: b.noKeyring, PreserveFDs: fds}
 	if os.Getenv(notifyEnv) != "" {
 		o.Prepare = prepareNotify

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/runtime"
 )
 
 // image are the options of checkpoint and restore.
@@ -53,8 +55,17 @@ func (c *call) checkpointCommand() *command {
 			text("page-server", "ADDRESS:PORT", "page server that takes the memory", &i.pageServer),
 			yes("pre-dump", "save memory only, and let the container go on", &i.preDump)),
 		run: func(args []string) (int, error) {
-			if _, err := c.container(args[0]); err != nil {
+			ctr, err := c.container(args[0])
+			if err != nil {
 				return 0, err
+			}
+			s, err := ctr.State()
+			if err != nil {
+				return 0, err
+			}
+			if s.Status != runtime.Running && s.Status != runtime.Paused {
+				//lint:ignore ST1005 runc's text
+				return 0, fmt.Errorf("Container cannot be checkpointed in %s state", s.Status)
 			}
 			if err := i.check(); err != nil {
 				return 0, err

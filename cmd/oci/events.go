@@ -42,7 +42,7 @@ func (c *call) eventsCommand() *command {
 			if err != nil {
 				return 0, err
 			}
-			if s.Status == "stopped" {
+			if s.Status == runtime.Stopped {
 				return 0, fmt.Errorf("container with id %s is not running", ctr.ID)
 			}
 			if once {
@@ -84,7 +84,7 @@ func (c *call) watch(ctr *runtime.Container, interval time.Duration) error {
 			c.log.warn("OOM kills are not watched: " + err.Error())
 			ended = nil
 		case <-tick.C:
-			if s, err := ctr.State(); err != nil || s.Status == "stopped" {
+			if s, err := ctr.State(); err != nil || s.Status == runtime.Stopped {
 				return c.lastKills(ctr, kills)
 			}
 			if err := printStats(c.stdout, ctr); err != nil {

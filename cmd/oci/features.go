@@ -3,11 +3,13 @@ package oci
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
 	"github.com/berth-run/berth/rootfs"
+	"github.com/berth-run/berth/runtime/engine"
 	"github.com/berth-run/berth/runtime/seccomp"
 	"github.com/berth-run/berth/runtime/step"
 )
@@ -36,7 +38,7 @@ func featuresOf() *features.Features {
 			"run.berth.version": Version,
 			// Callers that know runc's versions alone find the one whose command line this is.
 			"org.opencontainers.runc.version":            "1.5.1",
-			"org.opencontainers.runc.checkpoint.enabled": "true",
+			"org.opencontainers.runc.checkpoint.enabled": "false",
 		},
 		// Callers must not pass these on from strangers: they name files, and
 		// properties of systemd's units.
@@ -54,16 +56,20 @@ func linuxFeatures() *features.Linux {
 			Enabled: &yes, Actions: seccomp.KnownActions(), Operators: seccomp.KnownOperators(), Archs: seccomp.KnownArchs(),
 			KnownFlags: seccomp.KnownFlags(), SupportedFlags: seccomp.SupportedFlags(),
 		},
-		Apparmor: &features.Apparmor{Enabled: &yes},
-		Selinux:  &features.Selinux{Enabled: &yes},
-		IntelRdt: &features.IntelRdt{Enabled: &yes, Schemata: &yes, Monitoring: &yes},
-		MemoryPolicy: &features.MemoryPolicy{
-			Modes: []string{"MPOL_BIND", "MPOL_DEFAULT", "MPOL_INTERLEAVE", "MPOL_LOCAL", "MPOL_PREFERRED", "MPOL_PREFERRED_MANY", "MPOL_WEIGHTED_INTERLEAVE"},
-			Flags: []string{"MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"},
-		},
+		Apparmor:        &features.Apparmor{Enabled: &yes},
+		Selinux:         &features.Selinux{Enabled: &yes},
+		IntelRdt:        &features.IntelRdt{Enabled: &no},
+		MemoryPolicy:    memoryPolicy(),
 		MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
 		NetDevices:      &features.NetDevices{Enabled: &yes},
 	}
+}
+
+func memoryPolicy() *features.MemoryPolicy {
+	modes, flags := engine.MemoryPolicyNames()
+	slices.Sort(modes)
+	slices.Sort(flags)
+	return &features.MemoryPolicy{Modes: modes, Flags: flags}
 }
 
 // capabilities are all that have a name (linux/capability.h).

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -15,8 +16,16 @@ import (
 type foreground struct {
 	log     *logger
 	signals chan os.Signal
+	others  *time.Timer
 	tty     *tty
 }
+
+// Go hands the catching of a signal from thread to thread, 15 us for each: all of
+// them are a millisecond, more than the start of a container has to spare. So
+// those that callers send are caught at once, and the others soon.
+var usual = []os.Signal{unix.SIGCHLD, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
+
+const soon = 20 * time.Millisecond
 
 // newForeground catches signals from now on: those that come before the process
 // is there reach it later.
@@ -24,20 +33,24 @@ func (c *call) newForeground(detach bool) *foreground {
 	f := &foreground{log: c.log}
 	if !detach {
 		f.signals = make(chan os.Signal, 2048)
-		signal.Notify(f.signals)
+		signal.Notify(f.signals, usual...)
+		f.others = time.AfterFunc(soon, func() { signal.Notify(f.signals) })
 	}
 	return f
 }
 
 // terminal connects the master of the process' terminal with the caller's streams.
 func (f *foreground) terminal(master *os.File) (err error) {
+	signal.Notify(f.signals, unix.SIGPIPE) // a reader of ours that goes must not end us
 	f.tty, err = openTTY(master)
 	return err
 }
 
+// close leaves signals caught, which would cost as much to undo: the program is
+// about to end.
 func (f *foreground) close() {
-	if f.signals != nil {
-		signal.Stop(f.signals)
+	if f.others != nil {
+		f.others.Stop()
 	}
 	f.tty.close()
 }

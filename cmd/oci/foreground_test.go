@@ -54,6 +54,20 @@ func TestForward(t *testing.T) {
 	}
 }
 
+func TestForwardAnySignal(t *testing.T) {
+	c, _ := testCall(t)
+	f := c.newForeground(false)
+	defer f.close()
+	p := child(t, "trap 'exit 8' 37; while :; do sleep 0.05; done")
+	time.Sleep(300 * time.Millisecond)
+	if err := unix.Kill(os.Getpid(), 37); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.wait(p); got != 8 {
+		t.Errorf("status %d, want 8", got)
+	}
+}
+
 // openPTY makes a terminal without a caller's one behind it.
 func openPTY(t *testing.T) (master, slave *os.File) {
 	t.Helper()

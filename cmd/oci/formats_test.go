@@ -175,7 +175,7 @@ func TestFeatures(t *testing.T) {
 	if len(l.Capabilities) != unix.CAP_LAST_CAP+1 || l.Capabilities[unix.CAP_LAST_CAP] != "CAP_CHECKPOINT_RESTORE" {
 		t.Errorf("capabilities: %q", l.Capabilities)
 	}
-	for _, sorted := range [][]string{f.MountOptions, l.Namespaces, l.Seccomp.Actions, l.Seccomp.Operators, l.Seccomp.Archs, l.MemoryPolicy.Modes} {
+	for _, sorted := range [][]string{f.MountOptions, l.Namespaces, l.Seccomp.Actions, l.Seccomp.Operators, l.Seccomp.Archs, l.MemoryPolicy.Modes, l.MemoryPolicy.Flags} {
 		if len(sorted) == 0 || !slices.IsSorted(sorted) {
 			t.Errorf("empty or not sorted: %q", sorted)
 		}

@@ -91,3 +91,34 @@ t_ipc() {
 	b start late >/dev/null; eq "$(b start -a joins)" "$(b exec late readlink /proc/self/ns/ipc)"
 	b rm -f joins late >/dev/null
 }
+t_odd_state_root() { # commas, colons and backslashes are overlayfs's own
+	local ROOT="$TMP/a,b:c\\d e" at
+	b load -q -i "$TMP/busybox.tar" >/dev/null
+	b run --name odd --network none busybox sh -c 'echo x >/f'
+	at=$(b mount odd); eq "$(cat "$at/f")" x
+	b umount odd; b export odd | tar -xO f >"$TMP/out"; eq "$(cat "$TMP/out")" x
+	b rm odd >/dev/null; rm -r "$ROOT"
+}
+t_umask_of_the_caller() { # is his, and not the container's
+	local ROOT=$TMP/own
+	umask 077
+	b load -q -i "$TMP/busybox.tar" >/dev/null
+	eq "$(b run --rm --network none -u 1000 -v v:/v busybox sh -c 'umask; stat -c %a /v; grep -c localhost /etc/hosts')" $'0022\n755\n2'
+	eq "$(stat -c %a "$ROOT")" 700
+	rm -r "$ROOT"
+}
+t_explain_while_running() { # the caller's steps and the process's, in the order of time, with result and time
+	local how f re='^ *[0-9]+\.[0-9]{3} ms  [A-Za-z]+ +'
+	b run --rm --explain -p 8097:80 busybox true 2>"$TMP/steps"
+	b run --rm -t --explain -p 8097:80 busybox true 2>"$TMP/steps.t" </dev/null >/dev/null
+	b run -d --name ex --explain -p 8097:80 busybox true 2>"$TMP/steps.d" >/dev/null; b rm -f ex >/dev/null
+	for f in "$TMP"/steps*; do
+		for how in 'mkdir .*berth/' 'clone3\(\{flags=CLONE_NEW' 'ip link add vb' 'ip address add .* dev eth0' 'nft .*8097' 'pivot_root' 'execve'; do
+			grep -qE "$re.*$how" "$f" || fail "$how is not in $f: $(head -3 "$f")"
+		done
+		! grep -vE "$re|^ {22}(nft|ip) " "$f" || fail "a line that is no step"
+		[ "$(grep -nE 'clone3\(\{flags=CLONE_NEW' "$f" | cut -d: -f1)" -lt "$(grep -n pivot_root "$f" | head -1 | cut -d: -f1)" ] || fail "order"
+	done
+	try run --rm -t --explain --network none busybox nosuch; eq "$rc" 127; like "$err" 'ENOENT +execve'
+	rm "$TMP"/steps*
+}

@@ -276,6 +276,7 @@ type Traced struct {
 	Call   step.Call
 	Result int64         // negative: an errno
 	Took   time.Duration // since the call before
+	Ended  time.Time
 }
 
 // Trace tells of every call that was made until now. Options.Trace was set.
@@ -291,7 +292,8 @@ func (p *Process) Trace() []Traced {
 		if tick == 0 { // passed over, or not reached
 			continue
 		}
-		out = append(out, Traced{p.plan.Steps[p.owner[i]], c, result, end.since(p.began, last, tick)})
+		ended := p.began.at.Add(end.since(p.began, p.began.tick, tick))
+		out = append(out, Traced{p.plan.Steps[p.owner[i]], c, result, end.since(p.began, last, tick), ended})
 		last = tick
 	}
 	return out

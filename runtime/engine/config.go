@@ -75,7 +75,9 @@ type Config struct {
 	warnings []string
 
 	Init  bool // process 1 is berth's reaper, the program its child
-	Trace func(step string, err error, took time.Duration)
+	// Trace is told of every step, the caller's and the process's, once Start is
+	// over: sort by the end.
+	Trace func(step string, err error, began, ended time.Time)
 }
 
 // Cgroup is where a container begins: a plan of package cgroups, or a manager.

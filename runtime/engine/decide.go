@@ -123,7 +123,6 @@ type decision struct {
 	set   rootfs.Setting
 	met   bool         // an Await was laid down
 	sync  *step.Result // the pipe, after closeAll moved it
-	err   step.Arg     // the error pipe
 }
 
 func (d *decision) add(s ...step.Step) { d.child.Add(s...) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -122,7 +123,10 @@ func (l *launch) began() error {
 	}
 	if c.filtered() && l.cgroup != nil {
 		// Compiling it takes the kernel a third of a millisecond: time enough for the child.
-		if err := cgroups.DeviceFilter(l.cgroup, c.Devices); err != nil {
+		err := l.timed(fmt.Sprintf("# device filter of %d rules: bpf(BPF_PROG_LOAD), bpf(BPF_PROG_ATTACH)", len(c.Devices)), func() error {
+			return cgroups.DeviceFilter(l.cgroup, c.Devices)
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -307,7 +311,14 @@ func reopen(f *os.File) (*os.File, error) {
 }
 
 func (l *launch) clone() (err error) {
-	l.child, err = child.Start(l.plan.child, child.Options{Cgroup: l.cgroup, PidNS: l.pidNS, LowFD: l.plan.lowFD, Trace: l.plan.config.Trace != nil})
+	name, traced := "", l.plan.config.Trace != nil
+	if traced {
+		name = l.plan.child.Clone()
+	}
+	err = l.timed(name, func() (err error) {
+		l.child, err = child.Start(l.plan.child, child.Options{Cgroup: l.cgroup, PidNS: l.pidNS, LowFD: l.plan.lowFD, Trace: traced})
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -381,16 +392,35 @@ func (l *launch) close() {
 
 // trace tells of each call that the child made, and of the one that failed.
 func (l *launch) trace(err error) {
+	last := time.Now()
 	for _, t := range l.child.Trace() {
 		var failed error
 		if t.Result < 0 && t.Result > -4096 {
 			failed = unix.Errno(-t.Result)
 		}
-		l.plan.config.Trace(t.Call.String(), failed, t.Took)
+		l.plan.config.Trace(t.Call.String(), failed, t.Ended.Add(-t.Took), t.Ended)
+		last = t.Ended
 	}
+	now := time.Now()
 	if err != nil {
-		l.plan.config.Trace("start", err, 0)
+		l.plan.config.Trace("start", err, now, now)
+		return
 	}
+	// An execve that succeeds does not return, so the table has nothing of it.
+	if calls, _ := l.plan.child.Calls(); calls[len(calls)-1].Name == "execve" {
+		l.plan.config.Trace(calls[len(calls)-1].String(), nil, last, now)
+	}
+}
+
+// timed does one step of the caller's.
+func (l *launch) timed(step string, do func() error) error {
+	if l.plan.config.Trace == nil {
+		return do()
+	}
+	begin := time.Now()
+	err := do()
+	l.plan.config.Trace(step, err, begin, time.Now())
+	return err
 }
 
 // receiveTerminal takes the master which the child sent as SCM_RIGHTS (unix(7)).

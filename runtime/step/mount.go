@@ -39,16 +39,27 @@ func (s Overlay) String() string {
 	return fmt.Sprintf("the root: %d layers under one of its own", len(s.Lower))
 }
 
+// overlayEscape is for paths in the options of overlayfs, which splits them at
+// commas and lowerdir at colons (fs/overlayfs/params.c).
+var overlayEscape = strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`)
+
+// OverlayPath is a path as the option upperdir or workdir takes it.
+func OverlayPath(path string) string { return overlayEscape.Replace(path) }
+
+// LowerDirs is the value of the option lowerdir, uppermost first.
+func LowerDirs(paths []string) string {
+	low := make([]string, len(paths))
+	for i, p := range paths {
+		low[i] = OverlayPath(p)
+	}
+	return strings.Join(low, ":")
+}
+
 // Options is the data of the mount call.
 func (s Overlay) Options() string {
-	esc := strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`)
-	low := make([]string, len(s.Lower))
-	for i, l := range s.Lower {
-		low[i] = esc.Replace(l)
-	}
-	o := "lowerdir=" + strings.Join(low, ":")
+	o := "lowerdir=" + LowerDirs(s.Lower)
 	if s.Upper != "" {
-		o += ",upperdir=" + esc.Replace(s.Upper) + ",workdir=" + esc.Replace(s.Work)
+		o += ",upperdir=" + OverlayPath(s.Upper) + ",workdir=" + OverlayPath(s.Work)
 	}
 	if s.UserXattr {
 		o += ",userxattr"

@@ -42,13 +42,18 @@ func (p *Plan) Calls() (calls []Call, owner []int) {
 
 // Print writes the plan: a comment line for each step, its system calls below.
 func (p *Plan) Print(w io.Writer) {
-	fmt.Fprintf(w, "clone3({flags=%s, exit_signal=SIGCHLD})\n", CloneNames(p.CloneFlags))
+	fmt.Fprintln(w, p.Clone())
 	for _, s := range p.Steps {
 		fmt.Fprintf(w, "\n# %s\n", s)
 		for _, c := range s.Calls() {
 			fmt.Fprintln(w, c)
 		}
 	}
+}
+
+// Clone is the call that makes the process.
+func (p *Plan) Clone() string {
+	return "clone3({flags=" + CloneNames(p.CloneFlags) + ", exit_signal=SIGCHLD})"
 }
 
 type flagName struct {
