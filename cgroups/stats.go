@@ -43,8 +43,8 @@ type Stats struct {
 // Pressure is how long processes waited for a resource: some of them, or all
 // at once (Documentation/accounting/psi.rst, Linux 4.20).
 type Pressure struct {
-	Some Stall `json:"some,omitzero"`
-	Full Stall `json:"full,omitzero"`
+	Some Stall `json:"some"`
+	Full Stall `json:"full"`
 }
 
 // Stall is a line of a pressure file: percent of the last 10, 60 and 300

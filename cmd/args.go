@@ -33,7 +33,20 @@ type unknownFlag struct {
 	similar string // the nearest one the command has, or ""
 }
 
-func (e *unknownFlag) Error() string { return "unknown flag: " + e.flag }
+func (e *unknownFlag) Error() string {
+	if strings.Contains(dockerOnly, " "+e.flag+" ") {
+		return "docker has " + e.flag + ", berth does not"
+	}
+	return "unknown flag: " + e.flag
+}
+
+// dockerOnly are docker's flags of run and create that berth lacks: no slips of
+// the keyboard, whatever they look like.
+const dockerOnly = " --blkio-weight-device --cgroup-parent --cpu-count --cpu-percent --cpu-rt-period --cpu-rt-runtime" +
+	" --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps --device-write-iops --gpus --health-cmd" +
+	" --health-interval --health-retries --health-start-interval --health-start-period --health-timeout --io-maxbandwidth" +
+	" --io-maxiops --ip --ip6 --isolation --kernel-memory --link --link-local-ip --log-opt --memory-swappiness" +
+	" --network-alias --net-alias --oom-kill-disable --runtime --storage-opt --use-api-socket --userns --volume-driver "
 
 // parse reads args by the rules of pflag, which docker uses. With literal, the
 // first argument that is no flag ends the flags: what follows belongs to the
@@ -185,8 +198,14 @@ func (r *argReader) take(f cli.Flag, typed, value string) error {
 func (r *argReader) unknown(flag string) error {
 	e := &unknownFlag{flag: flag}
 	best := 3 // more typing errors than this are another word
+	typed := strings.TrimLeft(flag, "-")
+	if len(typed) < 2 || strings.Contains(dockerOnly, " "+flag+" ") {
+		return e
+	}
 	for name := range r.flags {
-		typed := strings.TrimLeft(flag, "-")
+		if name[0] != typed[0] {
+			continue
+		}
 		if d := distance(typed, name); len(name) > 1 && (d < best || d == best && "--"+name < e.similar) {
 			best, e.similar = d, "--"+name
 		}

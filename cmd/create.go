@@ -52,7 +52,10 @@ func (a *app) newContainer(o container.Options, quiet bool) (*container.Containe
 	}
 	ctr, err := a.store.Create(img, o)
 	if err != nil {
-		return nil, withHint(errors.Join(err, cid.drop()), "see what the flags take: berth run --help")
+		return nil, withHint(errors.Join(err, cid.drop()), flagHint(err))
+	}
+	if (len(o.Ports) > 0 || o.PublishAll) && (o.Network == "host" || o.Network == "none") {
+		a.note("published ports have no meaning with --network %s", o.Network)
 	}
 	if err := cid.write(ctr.ID); err != nil {
 		return nil, errors.Join(err, ctr.Remove(true, true), cid.drop())

@@ -200,6 +200,9 @@ func (a *app) removeImage(ref string, force bool) error {
 		}
 	}
 	for _, line := range done {
+		if name, ok := strings.CutPrefix(line, "Untagged: "); ok {
+			line = "Untagged: " + familiar([]string{name})[0]
+		}
 		fmt.Fprintln(a.out, line)
 	}
 	return err

@@ -22,6 +22,7 @@ func containerFlags() []cli.Flag {
 		text("cgroupns", "string", "cgroup namespace: private or host"),
 		text("cidfile", "string", "write the container's id to the file"),
 		text("detach-keys", "string", "keys that detach from the terminal (default ctrl-p,ctrl-q)"),
+		yes("disable-content-trust", ""), // docker's default, and all there is here
 		list("device", "list", "give access to a device of the host (host[:container[:rwm]])"),
 		list("dns", "list", "set a DNS server"),
 		list("dns-option,dns-opt", "list", "set a DNS option"),
@@ -38,10 +39,12 @@ func containerFlags() []cli.Flag {
 		text("ipc", "string", "IPC namespace: private, host, container:NAME"),
 		list("label,l", "list", "set a label"),
 		list("label-file", "list", "read labels from a file"),
+		text("log-driver", "string", ""),
 		text("mac-address", "string", "MAC address (92:d0:c6:0a:29:33)"),
 		list("mount", "mount", "attach a file system (type=bind,src=…,dst=…)"),
 		text("name", "string", "name of the container"),
 		text("network,net", "network", "network: bridge, host, none, container:NAME (default bridge)"),
+		yes("no-healthcheck", ""), // none is run
 		text("oom-score-adj", "int", "the host's preference to kill it (-1000 to 1000)"),
 		text("pid", "string", "PID namespace: host, container:NAME"),
 		text("platform", "string", "platform of the image, as linux/arm64"),
@@ -194,6 +197,9 @@ func containerOptions(c *cli.Context) (container.Options, error) {
 			r.bad("dns", s, "an IP address")
 		}
 		o.DNS = append(o.DNS, ip)
+	}
+	if d := c.String("log-driver"); d != "" && d != "json-file" {
+		r.bad("log-driver", d, "json-file, the only one there is")
 	}
 	r.limits(&o)
 	if o.Image == "" && r.err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/urfave/cli/v2"
@@ -87,6 +88,9 @@ func (a *app) image(ref, policy, platform string, quiet bool) (*image.Image, err
 	if ref == container.HostImage {
 		return nil, nil
 	}
+	if strings.HasPrefix(ref, "@") {
+		return nil, fail("no such image: "+ref, "did you mean "+container.HostImage+", the host's own files?")
+	}
 	want, err := image.ParsePlatform(platform)
 	if err != nil {
 		return nil, err
@@ -110,5 +114,35 @@ func (a *app) image(ref, policy, platform string, quiet bool) (*image.Image, err
 	if a.reg != nil && !quiet {
 		fmt.Fprintln(a.errw, "berth: pulling "+oneLine(ref))
 	}
-	return a.pull(ref, PullOptions{Platform: platform}, quiet)
+	img, err := a.pull(ref, PullOptions{Platform: platform}, quiet)
+	var reg *RegistryError
+	if errors.As(err, &reg) {
+		if near := a.nearImage(ref); near != "" {
+			f := describe(err)
+			f.hint = "did you mean " + near + ", which is here?"
+			return nil, f
+		}
+	}
+	return img, err
+}
+
+// nearImage is the name of an image that is here and differs by a slip, or "".
+func (a *app) nearImage(ref string) string {
+	typed, err := image.Parse(ref)
+	if err != nil {
+		return ""
+	}
+	all, err := a.images.List()
+	if err != nil {
+		return ""
+	}
+	best, near := 3, ""
+	for _, img := range all {
+		for _, name := range familiar(img.Names) {
+			if d := distance(typed.Familiar(), name); d < best {
+				best, near = d, name
+			}
+		}
+	}
+	return near
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -64,6 +65,9 @@ func (a *app) ended(ctr *container.Container, foreground func() (int, error)) er
 	a.debugf("container %s has ended", ctr.Name)
 	if errors.Is(err, container.ErrDetached) {
 		return nil
+	}
+	if lost := ctr.LogError(); lost != nil {
+		a.note("the log of container %s is not complete: %v", ctr.Name, lost)
 	}
 	if err == nil {
 		a.failed(ctr)
@@ -140,7 +144,22 @@ func keepOnBrokenPipe() {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 }
 
+// interruptedBy is the signal that ended an interruptible context: the exit code
+// is 128 and its number, and libraries pass on no more than context.Canceled.
+var interruptedBy atomic.Int32
+
 // interruptible is a context that Ctrl-C ends.
 func interruptible() (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM, unix.SIGHUP)
+	ctx, cancel := context.WithCancel(context.Background())
+	sigs := make(chan os.Signal, 1)
+	signal.Notify(sigs, os.Interrupt, unix.SIGTERM, unix.SIGHUP)
+	go func() {
+		select {
+		case s := <-sigs:
+			interruptedBy.Store(int32(s.(syscall.Signal)))
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { signal.Stop(sigs); cancel() }
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -171,6 +172,9 @@ func describe(err error) *failure {
 		}
 	case errors.Is(err, context.Canceled):
 		f.text, f.code = "interrupted", 128+int(unix.SIGINT)
+		if sig := interruptedBy.Load(); sig != 0 {
+			f.code = 128 + int(sig)
+		}
 	}
 	return f
 }
@@ -233,6 +237,20 @@ func withHint(err error, hint string) error {
 	return f
 }
 
+// flagHint is for a flag whose value is not to be had.
+func flagHint(err error) string {
+	text := err.Error()
+	switch {
+	case errors.Is(err, container.ErrNoNetwork):
+		return "the networks are bridge, host, none and container:NAME"
+	case strings.Contains(text, "--hostname"):
+		return "a host name looks like web-1 or web-1.example.org"
+	case errors.Is(err, fs.ErrNotExist):
+		return "look for the path on this host: ls -ld PATH"
+	}
+	return "see what the flags take: berth run --help"
+}
+
 // needRoot refuses what an ordinary user cannot do, before half of it is done.
 func needRoot() error {
 	if os.Geteuid() == 0 {
@@ -267,10 +285,19 @@ func badCount(path string, e *entry, n int) error {
 	return fail(fmt.Sprintf("%s needs %s %s, got %d", path, want, noun, n), "see how it is used: "+path+" --help")
 }
 
+// dockerCommands are those that berth lacks.
+const dockerCommands = " build builder buildx checkpoint commit compose config context cp diff events login logout manifest node plugin search secret service stack swarm trust "
+
 func unknownCommand(path, name string, list []entry) error {
 	hint := "see all commands: " + path + " --help"
+	if path == "berth" && strings.Contains(dockerCommands, " "+name+" ") {
+		return fail("docker has "+name+", berth does not", hint)
+	}
 	best := 3
 	for _, e := range list {
+		if e.name[0] != name[0] {
+			continue
+		}
 		if d := distance(name, e.name); d < best && !e.hidden {
 			best, hint = d, "did you mean "+path+" "+e.name+"?"
 		}

@@ -206,7 +206,8 @@ func receive(conn io.Reader, s IO, end *State) error {
 			}
 		case frameExit:
 			if len(p) == 5 {
-				end.ExitCode, end.OOMKilled = int(binary.BigEndian.Uint32(p)), p[4] == 1
+				end.ExitCode = int(binary.BigEndian.Uint32(p))
+				end.OOMKilled, end.StopRequested = p[4]&exitOOM != 0, p[4]&exitAsked != 0
 				return nil
 			}
 		}

@@ -212,7 +212,7 @@ func (c *Container) checkModes() error {
 			*m.mode = "bridge"
 		case *m.mode == "" || slices.Contains(strings.Fields(m.ok), *m.mode):
 		case m.flag == "network":
-			return fmt.Errorf("network %s not found", *m.mode)
+			return fmt.Errorf("%w: %s", ErrNoNetwork, *m.mode)
 		default:
 			return fmt.Errorf("--%s: invalid mode %q", m.flag, *m.mode)
 		}
@@ -224,6 +224,12 @@ func (c *Container) checkModes() error {
 		return err
 	} else if o.Remove && name != "no" {
 		return errors.New("conflicting options: cannot specify both --restart and --rm")
+	}
+	if other := strings.HasPrefix(o.Network, "container:"); other && o.Hostname != "" {
+		return errors.New("conflicting options: hostname and the network of another container")
+	}
+	if err := checkHostname(o.Hostname); err != nil {
+		return err
 	}
 	// any gateway will do: only the syntax is looked at
 	if _, err := netns.Hosts("", netip.Addr{}, netip.IPv4Unspecified(), o.AddHost); err != nil {

@@ -18,7 +18,13 @@ const (
 	frameHangup  frame = 'h' // from the client that started it, who cannot write what comes
 	frameSkipped frame = 's' // so many bytes of output, 8 bytes, were left out here
 	frameTrace   frame = 't' // a step of the start, see traceFrame
-	frameExit    frame = 'x' // the exit code, 4 bytes, and 1 after an OOM kill; the last frame
+	frameExit    frame = 'x' // the exit code, 4 bytes, and bits of how it came; the last frame
+)
+
+// How an end came, in frameExit.
+const (
+	exitOOM   = 1
+	exitAsked = 2 // by stop, kill or rm -f
 )
 
 // maxFrame bounds what a reader takes into memory.

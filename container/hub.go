@@ -224,19 +224,22 @@ func (h *hub) pause() {
 }
 
 // end closes the socket and tells all clients the exit code.
-func (h *hub) end(code int, oom bool) error {
+func (h *hub) end(code int, last *State) error {
 	var err error
 	if h.listener >= 0 {
 		os.Remove(h.path)
 		err = unix.Shutdown(h.listener, unix.SHUT_RDWR)
 	}
-	last := append(binary.BigEndian.AppendUint32(nil, uint32(code)), 0)
-	if oom {
-		last[4] = 1
+	bye := append(binary.BigEndian.AppendUint32(nil, uint32(code)), 0)
+	if last != nil && last.OOMKilled {
+		bye[4] |= exitOOM
+	}
+	if last != nil && last.StopRequested {
+		bye[4] |= exitAsked
 	}
 	all := h.all()
 	for _, c := range all {
-		c.bye(frameExit, last)
+		c.bye(frameExit, bye)
 	}
 	for _, c := range all {
 		c.wait()

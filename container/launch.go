@@ -250,11 +250,13 @@ func closeAll(files ...*os.File) error {
 // the process gone and its output drained. again: it will be started once more.
 func (r *running) finish(exit engine.Exit, again bool) error {
 	c := r.c
-	errs := []error{r.log.close()}
+	var errs []error
+	c.logErr = r.log.close()
 	unlock, err := c.lock()
 	if err != nil {
 		if errors.Is(err, ErrNotFound) { // rm -f was faster and has done all of it
 			c.last, c.gone = &r.st, true
+			r.st.StopRequested = true
 			r.record(exit)
 			return nil
 		}

@@ -44,6 +44,9 @@ func environment(base []string, o *Options, host, home string) ([]string, error)
 	for _, kv := range base {
 		e.set(kv)
 	}
+	if path := os.Getenv("PATH"); path != "" && o.Image == HostImage {
+		e.fallback("PATH=" + path) // the programs are where the caller finds them
+	}
 	e.fallback(defaultPath)
 	e.fallback("HOSTNAME=" + host)
 	if o.TTY {

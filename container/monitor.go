@@ -120,6 +120,7 @@ type monitor struct {
 // Monitor is the body of that process: it runs the container, keeps its log,
 // serves attach, records the end, cleans up, and follows the restart policy.
 func Monitor(root, id string) int {
+	os.WriteFile("/proc/self/comm", []byte("berth"), 0) // not the "exe" of /proc/self/exe, for ps and top
 	unix.CloseOnExec(readyFD)
 	ready := os.NewFile(readyFD, "ready")
 	mode, size, _ := strings.Cut(os.Getenv(monitorEnv), " ")
@@ -166,7 +167,7 @@ func Monitor(root, id string) int {
 	m.size = parseBox(size)
 	signal.Notify(m.stop, unix.SIGTERM)
 	code, err := m.loop(tell)
-	m.hub.end(code, c.last != nil && c.last.OOMKilled)
+	m.hub.end(code, c.last)
 	if err != nil {
 		return 1
 	}

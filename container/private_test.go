@@ -67,7 +67,7 @@ func TestAttachSocketIsPrivate(t *testing.T) {
 	if err := h.listen(c); err != nil {
 		t.Fatal(err)
 	}
-	defer h.end(0, false)
+	defer h.end(0, nil)
 	if m := modeOf(t, c.dir+"/"+attachSocket); m != 0o600 {
 		t.Errorf("the socket has mode %o", m)
 	}

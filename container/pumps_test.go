@@ -146,7 +146,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		} else {
 			ends(t, "the flood", flood)
 		}
-		ends(t, "the hub", func() { h.end(0, false) })
+		ends(t, "the hub", func() { h.end(0, nil) })
 	}
 }
 

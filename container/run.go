@@ -57,6 +57,10 @@ func (c *Container) Run(ctx context.Context, s IO) (int, error) {
 	return p.exitCode(exit.Code, errors.Join(err, r.finish(exit, false)))
 }
 
+// LogError is why the log of a run in the foreground lacks something: no reason
+// for the run to have failed.
+func (c *Container) LogError() error { return c.logErr }
+
 // Why says in one line how it ended, "" when there is nothing to say: the
 // answer to "why 137?".
 func (c *Container) Why() string {

@@ -26,6 +26,7 @@ const HostImage = "@host"
 var (
 	ErrNotFound   = errors.New("no such container")
 	ErrNoVolume   = errors.New("no such volume")
+	ErrNoNetwork  = errors.New("no such network")
 	ErrInUse      = errors.New("already in use")
 	ErrNotRunning = errors.New("is not running")
 	ErrRunning    = errors.New("is running")
@@ -56,6 +57,8 @@ type Container struct {
 	// Trace, when set, gets every step of a start (run --explain).
 	Trace func(step string, err error, d time.Duration) `json:"-"`
 	steps *recorder
+
+	logErr error // why the log is not complete
 
 	store    *Store
 	dir      string

@@ -43,7 +43,7 @@ func (c *Container) Kill(sig unix.Signal, all bool) error {
 		if err == unix.ESRCH {
 			return ErrNotRunning
 		}
-		return fmt.Errorf("send signal %d to container %s: %w", sig, c.ID, err)
+		return fmt.Errorf("unable to signal init: %w", err)
 	}
 	c.wake(sig)
 	return nil

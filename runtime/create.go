@@ -290,6 +290,10 @@ func startFailed(err error) error {
 		return &startError{prefix + err.Error(), err}
 	}
 	name := strings.TrimPrefix(s.Object, "execute ")
+	if dir, ok := strings.CutPrefix(s.Object, "working directory "); ok {
+		dir, _, _ = strings.Cut(dir, ": ")
+		return &startError{fmt.Sprintf("%schdir to cwd (%q) set in config.json failed: %s", prefix, dir, s.Errno.Error()), err}
+	}
 	switch {
 	case s.Execve:
 		return &ExecveError{name, err}

@@ -72,10 +72,10 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions) (*engine.Process, e
 	if cfg.Cgroup != nil {
 		defer cfg.Cgroup.Close()
 	}
-	p, err := engine.Exec(ctx, cfg)
+	p, err := engine.ExecWarn(ctx, cfg, func(text string) { c.store.warn("%s", text) })
 	if err != nil {
 		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EOPNOTSUPP) {
-			return nil, fmt.Errorf("error adding pid to cgroups: %w", err)
+			return nil, fmt.Errorf("error adding pid of the process to cgroups: %w", err)
 		}
 		return nil, startFailed(err)
 	}

@@ -118,6 +118,11 @@ func (d *decision) finalAffinity() error {
 // Exec starts a process in a running container and returns when its program
 // has been executed.
 func Exec(ctx context.Context, c ExecConfig) (*Process, error) {
+	return ExecWarn(ctx, c, func(string) {})
+}
+
+// ExecWarn is Exec, and warn is told of what is odd and no error.
+func ExecWarn(ctx context.Context, c ExecConfig, warn func(text string)) (*Process, error) {
 	if c.Target == nil {
 		pidfd, err := unix.PidfdOpen(c.Pid, 0)
 		if err != nil {
@@ -129,6 +134,9 @@ func Exec(ctx context.Context, c ExecConfig) (*Process, error) {
 	p, err := DecideExec(c)
 	if err != nil {
 		return nil, err
+	}
+	for _, w := range p.Warnings() {
+		warn(w)
 	}
 	// The namespaces were looked at by number: was it this process until now?
 	if err := unix.PidfdSendSignal(int(c.Target.Fd()), 0, nil, 0); err != nil {
