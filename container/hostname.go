@@ -18,7 +18,7 @@ func checkHostname(s string) error {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' || r == '_')
 	})
 	if bad >= 0 || strings.HasPrefix(s, "-") || strings.HasPrefix(s, ".") {
-		return fmt.Errorf("--hostname %q: want letters, digits, - and .", s)
+		return fmt.Errorf("--hostname %q: want letters, digits, hyphens and points", s)
 	}
 	return nil
 }

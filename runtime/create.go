@@ -112,7 +112,7 @@ func (m *maker) start(ctx context.Context) (err error) {
 	m.state = state{ID: m.ID, Bundle: m.o.Bundle, Rootfs: m.spec.Root.Path, Version: specs.Version, Owner: os.Geteuid(),
 		Notes: m.spec.Annotations, Boot: bootID(), Creating: true, NoNewKeyring: m.o.NoNewKeyring, OwnPids: ownPids(m.spec), Hooks: laterHooks(m.spec),
 		Created: time.Now().UTC().Format(time.RFC3339Nano)}
-	if m.config, err = m.decide(); err != nil {
+	if m.config, err = m.decide(ctx); err != nil {
 		return err
 	}
 	if err := m.save(); err != nil {
@@ -285,7 +285,8 @@ func (e *startError) Unwrap() error { return e.err }
 func startFailed(err error) error {
 	const prefix = "unable to start container process: "
 	var s *engine.StartError
-	if !errors.As(err, &s) {
+	var hook *hookFailed
+	if errors.As(err, &hook) || !errors.As(err, &s) {
 		return &startError{prefix + err.Error(), err}
 	}
 	name := strings.TrimPrefix(s.Object, "execute ")

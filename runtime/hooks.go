@@ -20,11 +20,11 @@ import (
 // mountedHooks runs what belongs between the making of the namespaces and the
 // entering of the root: the first two kinds outside, the third in the
 // container's namespaces with the host's tree still there.
-func (m *maker) mountedHooks(pid int) error {
+func (m *maker) mountedHooks(ctx context.Context, pid int) error {
 	if err := m.note(pid); err != nil {
 		return err
 	}
-	h, ctx := m.spec.Hooks, context.Background()
+	h := m.spec.Hooks
 	for _, k := range []struct {
 		name string
 		list []specs.Hook
@@ -79,10 +79,13 @@ func (c *Container) outside(ctx context.Context, kind string, list []specs.Hook,
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, &errs
 		cmd.WaitDelay = time.Second // a hook's own children may hold its streams
 		err = cmd.Run()
-		cancel()
-		if errors.Is(err, exec.ErrWaitDelay) {
+		switch {
+		case ctx.Err() != nil: // "signal: killed" would not tell who did it
+			err = ctx.Err()
+		case errors.Is(err, exec.ErrWaitDelay):
 			err = nil
 		}
+		cancel()
 		if err != nil {
 			return hookError(kind, i, err, out.String(), errs.String())
 		}
@@ -90,8 +93,14 @@ func (c *Container) outside(ctx context.Context, kind string, list []specs.Hook,
 	return nil
 }
 
+// hookFailed is a hook that failed, in runc's words. One that could not be
+// executed has an *engine.StartError in it, which is not the container's.
+type hookFailed struct{ error }
+
+func (e *hookFailed) Unwrap() error { return errors.Unwrap(e.error) }
+
 func hookError(kind string, n int, err error, out, errs string) error {
-	return fmt.Errorf("error running %s hook #%d: %w, stdout: %s, stderr: %s", kind, n, err, strings.TrimSpace(out), strings.TrimSpace(errs))
+	return &hookFailed{fmt.Errorf("error running %s hook #%d: %w, stdout: %s, stderr: %s", kind, n, err, strings.TrimSpace(out), strings.TrimSpace(errs))}
 }
 
 func withTimeout(ctx context.Context, seconds *int) (context.Context, context.CancelFunc) {

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -64,7 +65,7 @@ func normalise(s *specs.Spec, bundle string) error {
 }
 
 // decide turns the spec into what the engine needs. It touches nothing.
-func (m *maker) decide() (engine.Config, error) {
+func (m *maker) decide(ctx context.Context) (engine.Config, error) {
 	s := m.spec
 	c := engine.Config{ID: m.ID, Spec: s, Rootfs: rootfs.Bundle{Path: s.Root.Path},
 		Stdin: m.o.Stdin, Stdout: m.o.Stdout, Stderr: m.o.Stderr,
@@ -85,7 +86,7 @@ func (m *maker) decide() (engine.Config, error) {
 		return c, err
 	}
 	if h := s.Hooks; h != nil && len(prestart(h))+len(h.CreateRuntime)+len(h.CreateContainer) > 0 {
-		c.Mounted = m.mountedHooks
+		c.Mounted = func(pid int) error { return m.mountedHooks(ctx, pid) }
 	}
 	if s.Linux.IntelRdt != nil {
 		return c, errors.New("intelRdt is not supported by this version: the configuration asks for linux.intelRdt")

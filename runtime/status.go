@@ -78,7 +78,8 @@ func (c *Container) status() (string, error) {
 			return Paused, nil
 		}
 	}
-	if g := c.state.Gate; g != nil && g.Exists() {
+	// A start that was killed may have let the program go and left the FIFO.
+	if g := c.state.Gate; g != nil && g.Exists() && waits(c.state.Pid) {
 		return Created, nil
 	}
 	return Running, nil
@@ -114,23 +115,42 @@ func (c *Container) pidfd() (*os.File, error) {
 	return f, nil
 }
 
-// processStart reads field 22 of /proc/PID/stat (proc_pid_stat(5)): clock ticks
-// since boot at which the process started. false if it is gone or a zombie.
+// processStart reads field 22 of /proc/PID/stat: clock ticks since boot at which
+// the process started. false if it is gone or a zombie.
 func processStart(pid int) (uint64, bool) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, false
-	}
-	i := bytes.LastIndexByte(b, ')') // the name may hold anything
-	if i < 0 {
-		return 0, false
-	}
-	f := strings.Fields(string(b[i+1:])) // f[0] is field 3
-	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
+	f := processStat(pid)
+	if f == nil || f[0] == "Z" || f[0] == "X" {
 		return 0, false
 	}
 	t, err := strconv.ParseUint(f[19], 10, 64)
 	return t, err == nil
+}
+
+// waits tells whether a process has not executed a program yet: field 9 of
+// /proc/PID/stat has PF_FORKNOEXEC of linux/sched.h.
+func waits(pid int) bool {
+	const forkNoExec = 0x40
+	f := processStat(pid)
+	if f == nil {
+		return false
+	}
+	flags, err := strconv.ParseUint(f[6], 10, 32)
+	return err == nil && flags&forkNoExec != 0
+}
+
+// processStat are the fields of /proc/PID/stat from the third on
+// (proc_pid_stat(5)); nil if there are none.
+func processStat(pid int) []string {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return nil
+	}
+	i := bytes.LastIndexByte(b, ')') // the name may hold anything
+	f := strings.Fields(string(b[i+1:]))
+	if i < 0 || len(f) < 20 {
+		return nil
+	}
+	return f
 }
 
 func bootID() string {

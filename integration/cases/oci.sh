@@ -1,0 +1,143 @@
+# The OCI face: what callers of an OCI runtime type and read.
+
+# o: berth as berth-oci. bundle DIR ARG...: a bundle of the test's own busybox.
+o() { "$TMP/berth-oci" --root "$TMP/oci-root" "$@"; }
+bundle() {
+	local dir=$1; shift
+	ln -sf "$BERTH" "$TMP/berth-oci"
+	mkdir -p "$dir/rootfs"/{bin,proc,sys,dev,tmp,etc}
+	cp /bin/busybox "$dir/rootfs/bin/"
+	for a in sh sleep echo true cat; do ln -sf busybox "$dir/rootfs/bin/$a"; done
+	python3 - "$dir/config.json" "$@" <<'P'
+import json, sys
+json.dump({"ociVersion": "1.2.0", "root": {"path": "rootfs"}, "hostname": "box",
+  "process": {"args": sys.argv[2:], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0},
+    "capabilities": {k: ["CAP_KILL"] for k in ("bounding", "effective", "permitted")}},
+  "annotations": {"a.b": "c"},
+  "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
+    {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}],
+  "linux": {"namespaces": [{"type": t} for t in ("pid", "mount", "network", "uts", "ipc", "cgroup")]}}, open(sys.argv[1], "w"))
+P
+}
+field() { python3 -c 'import json,sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+# no CODE REGEX ARG...: it fails, and its one line of error matches.
+no() {
+	local code=$1 re=$2 rc=0
+	shift 2
+	o "$@" >"$TMP/o.out" 2>"$TMP/o.err" </dev/null || rc=$?
+	eq "$rc" "$code" "exit status of berth-oci $*: $(<"$TMP/o.err")"
+	like "$(<"$TMP/o.err")" "$re"
+	eq "$(grep -c 'level=error' "$TMP/o.err")" 1 "lines of error: $(<"$TMP/o.err")"
+}
+
+t_oci_life() {
+	bundle "$TMP/b" sleep 100
+	o create --bundle "$TMP/b" --pid-file "$TMP/pid" ocilife </dev/null >/dev/null 2>&1
+	eq "$(o state ocilife | field status)" created
+	eq "$(o state ocilife | field pid)" "$(<"$TMP/pid")" "pid file"
+	eq "$(o state ocilife | field bundle)" "$TMP/b"
+	eq "$(o state ocilife | field annotations)" "{'a.b': 'c'}"
+	eq "$(o exec ocilife cat /proc/sys/kernel/hostname)" box "exec in a created container"
+	o start ocilife
+	eq "$(o state ocilife | field status)" running
+	eq "$(o list -q)" ocilife
+	eq "$(o ps --format json ocilife)" "[$(<"$TMP/pid")]"
+	local rc=0; o exec ocilife sh -c 'exit 3' || rc=$?; eq $rc 3 "exec"
+	o exec -d --pid-file "$TMP/pid2" ocilife sleep 100 </dev/null >/dev/null 2>&1
+	kill -0 "$(<"$TMP/pid2")"
+	no 1 'cannot delete container ocilife that is not stopped: running' delete ocilife
+	no 1 'cannot start an already running container' start ocilife
+	o kill ocilife KILL
+	local i; for i in $(seq 50); do [ "$(o state ocilife | field status)" = stopped ] && break; sleep 0.1; done
+	eq "$(o state ocilife | field pid)" 0
+	no 1 'container not running' kill ocilife 0
+	no 255 'cannot exec in a stopped container' exec ocilife true
+	o kill --all ocilife 9
+	o delete ocilife
+	eq "$(o list -f json)" null
+	rm -r "$TMP/b" "$TMP/pid" "$TMP/pid2"
+}
+t_oci_errors() {
+	bundle "$TMP/b" nosuch
+	for c in state start kill delete pause resume; do no 1 'container does not exist' $c ocinone; done
+	no 255 'container does not exist' exec ocinone true
+	o delete --force ocinone || fail "delete --force of an unknown container"
+	no 1 'invalid container ID format' create --bundle "$TMP/b" 'a/b'
+	no 1 'executable file not found in \$PATH' create --bundle "$TMP/b" ocibad
+	bundle "$TMP/b" /bin/nosuch
+	no 1 'stat /bin/nosuch: no such file or directory' run --bundle "$TMP/b" ocibad
+	bundle "$TMP/b" /etc
+	no 1 'permission denied' run --bundle "$TMP/b" ocibad
+	rm "$TMP/b/config.json"
+	no 1 'JSON specification file config.json not found' run --bundle "$TMP/b" ocibad
+	eq "$(ls "$TMP/oci-root" 2>/dev/null)" "" "left in the root"
+	rm -r "$TMP/b"
+}
+t_oci_log() { # the last line of the log is what containerd and podman read
+	bundle "$TMP/b" true
+	no 1 '^time=.* level=error msg="?container does not exist"?$' state ocinone
+	local rc=0
+	o --log "$TMP/l" --log-format json state ocinone 2>"$TMP/o.err" || rc=$?
+	eq $rc 1; eq "$(<"$TMP/o.err")" "container does not exist"
+	eq "$(tail -n1 "$TMP/l" | field level)" error
+	eq "$(tail -n1 "$TMP/l" | field msg)" "container does not exist"
+	rm -r "$TMP/l" "$TMP/b"
+}
+t_oci_help() {
+	bundle "$TMP/b" true
+	local c
+	for c in create start state kill delete exec run list ps pause resume update events checkpoint restore features spec; do
+		o $c --help >"$TMP/o.out" 2>"$TMP/o.err" || fail "$c --help"
+		like "$(<"$TMP/o.out")" "USAGE:"; eq "$(<"$TMP/o.err")" ""
+	done
+	o -h | grep -q COMMANDS
+	o features | field linux >/dev/null
+	eq "$("$TMP/berth-oci" --version | head -n1 | cut -d' ' -f1)" berth-oci
+	eq "$(o run --bundle "$TMP/b" ocirun; echo $?)" 0
+	rm -r "$TMP/b"
+}
+# killed ID ARG...: the command, ended at some moment within its first milliseconds.
+killed() {
+	local id=$1 p; shift
+	"$TMP/berth-oci" --root "$TMP/oci-root" "$@" </dev/null >/dev/null 2>&1 & p=$!
+	sleep "0.0$(printf %02d $((RANDOM % 30)))"
+	kill -KILL $p 2>/dev/null || true
+	wait $p 2>/dev/null || true
+	[ "$id" = - ] || swept "$id"
+}
+# swept ID: delete --force removes all there is: processes, cgroup, directory.
+swept() {
+	o delete --force "$1" || fail "delete --force $1 after a kill: $?"
+	[ ! -e "$TMP/oci-root/$1" ] || fail "directory of $1: $(ls "$TMP/oci-root/$1")"
+	local left; left=$(find /sys/fs/cgroup -type d -name "$1" 2>/dev/null || true)
+	eq "$left" "" "cgroup of $1"
+	o delete --force "$1" || fail "delete --force $1 again"
+}
+t_oci_killed() {
+	bundle "$TMP/b" sleep 7654
+	local i
+	for i in $(seq 25); do
+		killed ocikc create --bundle "$TMP/b" ocikc
+		o create --bundle "$TMP/b" ociks </dev/null >/dev/null 2>&1
+		killed - start ociks
+		timeout 5 "$TMP/berth-oci" --root "$TMP/oci-root" start ociks 2>"$TMP/o.err" || like "$(<"$TMP/o.err")" 'already running|has stopped'
+		killed - exec ociks sleep 7654
+		killed ociks delete --force ociks
+	done
+	for i in $(seq 20); do # a process killed with its parent's may take a moment
+		pgrep -f '^sleep 7654' >/dev/null || break
+		sleep 0.1
+	done
+	if pgrep -f '^sleep 7654'; then fail "processes are left"; fi
+	eq "$(ls "$TMP/oci-root")" ""
+	rm -r "$TMP/b"
+}
+t_oci_descriptors() { # only those that are asked for
+	bundle "$TMP/b" sh -c 'for f in 3 4 5 6 7 8; do [ -e /proc/$$/fd/$f ] && echo $f; done; cat <&3'
+	echo passed >"$TMP/f"
+	exec 3<"$TMP/f" 4<"$TMP/f" 7</
+	eq "$(o run --bundle "$TMP/b" --preserve-fds 1 ocifd)" $'3\npassed'
+	exec 3<&- 4<&- 7<&-
+	no 1 'unable to stat preserved-fd' run --bundle "$TMP/b" --preserve-fds 99 ocifd
+	rm -r "$TMP/b" "$TMP/f"
+}
