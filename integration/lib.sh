@@ -58,7 +58,8 @@ P
 }
 
 # leftovers: what a container could leave on this machine; compared before and
-# after. Devices and namespaces go some milliseconds after the last process.
+# after. The rules of the table itself, which prune removes and the next run makes
+# anew, are none of a container. Devices and namespaces go some milliseconds after the last process.
 leftovers() {
 	awk '{print "mount", $5}' /proc/self/mountinfo
 	{ find /sys/fs/cgroup -type d -path '*berth/*' || true; } 2>/dev/null | sed 's/^/cgroup /'
