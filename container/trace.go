@@ -39,12 +39,13 @@ func (r *recorder) trace() func(step string, err error, began, ended time.Time) 
 	}
 }
 
-// tell passes all on in the order of time.
+// tell passes all on in the order in which they began: a call of the caller may
+// return, on a busy machine, after many of the process that it made.
 func (r *recorder) tell(to func(step string, err error, took time.Duration)) {
 	if r == nil {
 		return
 	}
-	slices.SortStableFunc(r.steps, func(a, b tracedStep) int { return a.ended.Compare(b.ended) })
+	slices.SortStableFunc(r.steps, func(a, b tracedStep) int { return a.began.Compare(b.began) })
 	for _, s := range r.steps {
 		to(s.step, s.err, s.ended.Sub(s.began))
 	}

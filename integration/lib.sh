@@ -64,7 +64,7 @@ leftovers() {
 	awk '{print "mount", $5}' /proc/self/mountinfo
 	{ find /sys/fs/cgroup -type d -path '*berth/*' || true; } 2>/dev/null | sed 's/^/cgroup /'
 	ip -o link | awk -F'[: ]+' '/vb[0-9a-f]/ {print "link", $2}'
-	{ nft list ruleset || true; } 2>/dev/null | sed -nE 's/.*(elements|dnat)/rule &/p'
+	{ nft list ruleset || true; } 2>/dev/null | sed -nE '/@published|ct status dnat/d; s/.*(elements|dnat)/rule &/p'
 	{ find "$ROOT/containers" "$ROOT/names" "$ROOT/net" -mindepth 1 || true; } 2>/dev/null | sed '/lock/d; s/^/file /'
 }
 clean() {

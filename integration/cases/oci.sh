@@ -90,9 +90,9 @@ t_oci_help() {
 		o $c --help >"$TMP/o.out" 2>"$TMP/o.err" || fail "$c --help"
 		like "$(<"$TMP/o.out")" "USAGE:"; eq "$(<"$TMP/o.err")" ""
 	done
-	o -h | grep -q COMMANDS
+	like "$(o -h)" COMMANDS
 	o features | field linux >/dev/null
-	eq "$("$TMP/berth-oci" --version | head -n1 | cut -d' ' -f1)" berth-oci
+	like "$("$TMP/berth-oci" --version)" '^berth-oci version'
 	eq "$(o run --bundle "$TMP/b" ocirun; echo $?)" 0
 	rm -r "$TMP/b"
 }
