@@ -178,8 +178,10 @@ func tryLease(root, id string, a netip.Addr, taken func(netip.Addr) (bool, error
 	return true, nil
 }
 
+// makeDirs makes that of the records last: who can write a record, which is made
+// before its lease, finds both there.
 func makeDirs(root string) error {
-	for _, d := range []string{idsDir(root), leasesDir(root)} {
+	for _, d := range []string{leasesDir(root), idsDir(root)} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return fmt.Errorf("leases: %w", err)
 		}
