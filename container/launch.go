@@ -148,9 +148,9 @@ func (r *running) start(ctx context.Context, s stdio) error {
 // fail yet, launch writes again.
 func (r *running) cloned(pid int) error {
 	st := &r.st
-	st.Status, st.Pid, st.Monitor, st.Boot = Running, pid, os.Getpid(), bootID()
-	st.StartTicks, _ = procStart(st.Pid)
-	st.MonitorTicks, _ = procStart(st.Monitor)
+	st.Status, st.Pid, st.Monitor, st.Boot = Running, pid, os.Getpid(), engine.BootID()
+	st.StartTicks, _ = engine.ProcessStart(st.Pid)
+	st.MonitorTicks, _ = engine.ProcessStart(st.Monitor)
 	st.StartedAt = time.Now().UTC()
 	if err := r.c.writeState(*st, r.first); err != nil {
 		return fmt.Errorf("write the state of container %s: %w", r.c.Name, err)

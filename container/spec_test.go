@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-run/berth/runtime/engine"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -97,8 +99,8 @@ func TestJoinedSinceCreate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	ticks, _ := procStart(os.Getpid())
-	if err := other.writeState(State{Status: Running, Pid: os.Getpid(), StartTicks: ticks, Boot: bootID()}, false); err != nil {
+	ticks, _ := engine.ProcessStart(os.Getpid())
+	if err := other.writeState(State{Status: Running, Pid: os.Getpid(), StartTicks: ticks, Boot: engine.BootID()}, false); err != nil {
 		t.Fatal(err)
 	}
 	cfg, err := c.config(nil, false)

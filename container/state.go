@@ -1,13 +1,12 @@
 package container
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"reflect"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/berth-run/berth/runtime/engine"
 )
 
 // readState returns state.json as it stands. Without one the container was
@@ -65,8 +64,8 @@ func (c *Container) State() State {
 	case Created, Exited:
 		if pid := c.stray(); pid != 0 {
 			st.Status, st.Pid = Running, pid
-			st.StartTicks, _ = procStart(pid)
-			st.Boot = bootID()
+			st.StartTicks, _ = engine.ProcessStart(pid)
+			st.Boot = engine.BootID()
 			st.StartedAt = c.Created
 		}
 	}
@@ -120,33 +119,6 @@ func (st *State) watched() bool {
 }
 
 func sameProcess(pid int, ticks uint64, boot string) bool {
-	t, ok := procStart(pid)
-	return ok && t == ticks && boot == bootID()
-}
-
-// procStart reads field 22 of /proc/PID/stat (proc_pid_stat(5)): clock ticks
-// since boot at which the process started. false if it is gone or a zombie.
-func procStart(pid int) (uint64, bool) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, false
-	}
-	i := bytes.LastIndexByte(b, ')') // the name may hold anything
-	if i < 0 {
-		return 0, false
-	}
-	f := strings.Fields(string(b[i+1:])) // f[0] is field 3
-	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
-		return 0, false
-	}
-	t, err := strconv.ParseUint(f[19], 10, 64)
-	return t, err == nil
-}
-
-func bootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
+	t, ok := engine.ProcessStart(pid)
+	return ok && t == ticks && boot == engine.BootID()
 }

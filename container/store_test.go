@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/runtime/engine"
 )
 
 func addContainer(t *testing.T, s *Store, id, name string) *Container {
@@ -116,11 +118,11 @@ func TestStateOfDeadProcess(t *testing.T) {
 	if st := c.State(); st.Status != Created {
 		t.Error(st)
 	}
-	ticks, ok := procStart(os.Getpid())
+	ticks, ok := engine.ProcessStart(os.Getpid())
 	if !ok {
 		t.Fatal("no start time of this process")
 	}
-	live := State{Status: Running, Pid: os.Getpid(), StartTicks: ticks, Boot: bootID()}
+	live := State{Status: Running, Pid: os.Getpid(), StartTicks: ticks, Boot: engine.BootID()}
 	c.writeState(live, false)
 	if st := c.State(); st.Status != Running {
 		t.Error(st)

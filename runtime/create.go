@@ -110,7 +110,7 @@ func (m *maker) start(ctx context.Context) (err error) {
 		return err
 	}
 	m.state = state{ID: m.ID, Bundle: m.o.Bundle, Rootfs: m.spec.Root.Path, Version: specs.Version, Owner: os.Geteuid(),
-		Notes: m.spec.Annotations, Boot: bootID(), Creating: true, NoNewKeyring: m.o.NoNewKeyring, OwnPids: ownPids(m.spec), Hooks: laterHooks(m.spec),
+		Notes: m.spec.Annotations, Boot: engine.BootID(), Creating: true, NoNewKeyring: m.o.NoNewKeyring, OwnPids: ownPids(m.spec), Hooks: laterHooks(m.spec),
 		Created: time.Now().UTC().Format(time.RFC3339Nano)}
 	if m.config, err = m.decide(ctx); err != nil {
 		return err
@@ -216,7 +216,7 @@ func (m *maker) note(pid int) error {
 		return nil
 	}
 	m.state.Pid = pid
-	m.state.Ticks, _ = processStart(pid)
+	m.state.Ticks, _ = engine.ProcessStart(pid)
 	m.state.Cgroup = m.cgroupState()
 	return m.save()
 }

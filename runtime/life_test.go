@@ -289,7 +289,7 @@ func TestSharedPidNamespaceEndsWhole(t *testing.T) {
 		t.Error(err)
 	}
 	b.gone(c)
-	if _, ok := processStart(pids[0]); ok {
+	if _, ok := engine.ProcessStart(pids[0]); ok {
 		t.Error("its process is left")
 	}
 }

@@ -1,18 +1,17 @@
 package runtime
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/user"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-run/berth/cgroups"
+	"github.com/berth-run/berth/runtime/engine"
 )
 
 // The states of a container (runtime-spec, runtime.md, "State", and paused).
@@ -79,7 +78,7 @@ func (c *Container) status() (string, error) {
 		}
 	}
 	// A start that was killed may have let the program go and left the FIFO.
-	if g := c.state.Gate; g != nil && g.Exists() && waits(c.state.Pid) {
+	if g := c.state.Gate; g != nil && g.Exists() && engine.Unexecuted(c.state.Pid) {
 		return Created, nil
 	}
 	return Running, nil
@@ -91,8 +90,8 @@ func (c *Container) alive() bool {
 	if c.state.Pid == 0 {
 		return false
 	}
-	ticks, ok := processStart(c.state.Pid)
-	return ok && ticks == c.state.Ticks && (c.state.Boot == "" || c.state.Boot == bootID())
+	ticks, ok := engine.ProcessStart(c.state.Pid)
+	return ok && ticks == c.state.Ticks && (c.state.Boot == "" || c.state.Boot == engine.BootID())
 }
 
 // pidfd of the first process, checked to be that one; ErrNotRunning.
@@ -113,50 +112,4 @@ func (c *Container) pidfd() (*os.File, error) {
 		return nil, ErrNotRunning
 	}
 	return f, nil
-}
-
-// processStart reads field 22 of /proc/PID/stat: clock ticks since boot at which
-// the process started. false if it is gone or a zombie.
-func processStart(pid int) (uint64, bool) {
-	f := processStat(pid)
-	if f == nil || f[0] == "Z" || f[0] == "X" {
-		return 0, false
-	}
-	t, err := strconv.ParseUint(f[19], 10, 64)
-	return t, err == nil
-}
-
-// waits tells whether a process has not executed a program yet: field 9 of
-// /proc/PID/stat has PF_FORKNOEXEC of linux/sched.h.
-func waits(pid int) bool {
-	const forkNoExec = 0x40
-	f := processStat(pid)
-	if f == nil {
-		return false
-	}
-	flags, err := strconv.ParseUint(f[6], 10, 32)
-	return err == nil && flags&forkNoExec != 0
-}
-
-// processStat are the fields of /proc/PID/stat from the third on
-// (proc_pid_stat(5)); nil if there are none.
-func processStat(pid int) []string {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return nil
-	}
-	i := bytes.LastIndexByte(b, ')') // the name may hold anything
-	f := strings.Fields(string(b[i+1:]))
-	if i < 0 || len(f) < 20 {
-		return nil
-	}
-	return f
-}
-
-func bootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
 }

@@ -141,15 +141,19 @@ func (c *Container) save() error {
 	if err != nil {
 		return fmt.Errorf("save the state of container %s: %w", c.ID, err)
 	}
-	file := filepath.Join(c.dir, stateFile)
-	tmp := file + ".new"
-	if err = os.WriteFile(tmp, b, 0o600); err == nil {
-		err = os.Rename(tmp, file)
-	}
-	if err != nil {
+	if err := c.replace(stateFile, b); err != nil {
 		return fmt.Errorf("save the state of container %s: %w", c.ID, err)
 	}
 	return nil
+}
+
+// replace writes a file of the container's directory beside itself and renames it.
+func (c *Container) replace(name string, b []byte) error {
+	file := filepath.Join(c.dir, name)
+	if err := os.WriteFile(file+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 // LoadSpec reads a config.json.
@@ -190,11 +194,10 @@ func (c *Container) saveSpec(s *specs.Spec) error {
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(c.dir, specFile)
-	if err := os.WriteFile(file+".new", b, 0o600); err != nil {
+	if err := c.replace(specFile, b); err != nil {
 		return fmt.Errorf("save the configuration: %w", err)
 	}
-	return os.Rename(file+".new", file)
+	return nil
 }
 
 func (s *Store) warn(format string, args ...any) {

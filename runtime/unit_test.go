@@ -181,7 +181,7 @@ func TestStateRoundTrip(t *testing.T) {
 }
 
 func TestStatusOfStalePid(t *testing.T) {
-	ticks, ok := processStart(os.Getpid())
+	ticks, ok := engine.ProcessStart(os.Getpid())
 	if !ok || ticks == 0 {
 		t.Fatal("no start of this process")
 	}
@@ -190,13 +190,13 @@ func TestStatusOfStalePid(t *testing.T) {
 		state state
 		want  string
 	}{
-		{state{Pid: os.Getpid(), Ticks: ticks, Boot: bootID()}, Running},
-		{state{Pid: os.Getpid(), Ticks: ticks, Boot: bootID(), Creating: true}, Creating},
-		{state{Pid: os.Getpid(), Ticks: ticks + 1, Boot: bootID()}, Stopped},   // another one's now
-		{state{Pid: os.Getpid(), Ticks: ticks, Boot: "another"}, Stopped},      // of another boot
-		{state{Pid: 1<<22 - 1, Ticks: 1, Boot: bootID()}, Stopped},             // there is none
-		{state{Pid: 0, Creating: true, Boot: bootID()}, Stopped},               // never was
-		{state{Pid: os.Getpid(), Ticks: ticks, Gate: &engine.Gate{}}, Running}, // nothing waits any more
+		{state{Pid: os.Getpid(), Ticks: ticks, Boot: engine.BootID()}, Running},
+		{state{Pid: os.Getpid(), Ticks: ticks, Boot: engine.BootID(), Creating: true}, Creating},
+		{state{Pid: os.Getpid(), Ticks: ticks + 1, Boot: engine.BootID()}, Stopped}, // another one's now
+		{state{Pid: os.Getpid(), Ticks: ticks, Boot: "another"}, Stopped},           // of another boot
+		{state{Pid: 1<<22 - 1, Ticks: 1, Boot: engine.BootID()}, Stopped},           // there is none
+		{state{Pid: 0, Creating: true, Boot: engine.BootID()}, Stopped},             // never was
+		{state{Pid: os.Getpid(), Ticks: ticks, Gate: &engine.Gate{}}, Running},      // nothing waits any more
 	} {
 		ctr := &Container{ID: "x", store: s, dir: s.Root + "/x", state: c.state}
 		st, err := ctr.State()
@@ -218,19 +218,19 @@ func TestStatusOfStalePid(t *testing.T) {
 
 // The name of a process may look like the rest of its line.
 func TestProcessStartOfOddNames(t *testing.T) {
-	if _, ok := processStart(1 << 22); ok {
+	if _, ok := engine.ProcessStart(1 << 22); ok {
 		t.Error("there is no such process")
 	}
 	old, err := os.ReadFile("/proc/thread-self/comm")
 	if err != nil {
 		t.Skip(err)
 	}
-	want, _ := processStart(os.Getpid())
+	want, _ := engine.ProcessStart(os.Getpid())
 	if err := os.WriteFile("/proc/self/comm", []byte(") Z 1 (x"), 0); err != nil {
 		t.Skip(err)
 	}
 	defer os.WriteFile("/proc/self/comm", []byte(strings.TrimSpace(string(old))), 0)
-	if got, ok := processStart(os.Getpid()); !ok || got != want {
+	if got, ok := engine.ProcessStart(os.Getpid()); !ok || got != want {
 		t.Errorf("%d %v, want %d", got, ok, want)
 	}
 }

@@ -123,6 +123,7 @@ type decision struct {
 	set   rootfs.Setting
 	met   bool         // an Await was laid down
 	sync  *step.Result // the pipe, after closeAll moved it
+	state *step.Result // the state directory, likewise
 }
 
 func (d *decision) add(s ...step.Step) { d.child.Add(s...) }
@@ -279,7 +280,8 @@ func (d *decision) closeAll(waiting bool) error {
 	keep := []step.Kept{{FD: step.From(child.ErrFD), As: child.ErrFD}}
 	closing := closeFrom{step.CloseFrom{First: firstFD + d.config.PreserveFDs}, nil}
 	if waiting {
-		closing.late = append(closing.late, lateKept{at("state directory", &d.files.state), &step.Result{Name: "state"}})
+		d.state = &step.Result{Name: "state"}
+		closing.late = append(closing.late, lateKept{at("state directory", &d.files.state), d.state})
 	}
 	if d.config.Notify != nil && d.config.Seccomp != nil && d.config.Seccomp.Notify {
 		if d.files.sync.arg == nil { // nothing was awaited yet: the write end goes here
@@ -302,22 +304,11 @@ func (d *decision) program(waiting bool) error {
 	}
 	path := searchPath(p)
 	if waiting {
-		state := d.stateResult()
-		d.add(step.AwaitStart{Ready: step.From(child.ErrFD), Dir: step.From(state), Name: startFIFO, Err: child.ErrFD})
+		d.add(step.AwaitStart{Ready: step.From(child.ErrFD), Dir: step.From(d.state), Name: startFIFO, Err: child.ErrFD})
 		d.add(step.Exec{File: d.config.File, Args: p.Args, Env: p.Env, Path: path})
 		return nil
 	}
 	d.add(step.Exec{File: d.config.File, Args: p.Args, Env: p.Env, Path: path})
-	return nil
-}
-
-// stateResult is where closeAll put the state directory.
-func (d *decision) stateResult() *step.Result {
-	for _, s := range d.child.Steps {
-		if c, ok := s.(closeFrom); ok {
-			return c.late[0].as
-		}
-	}
 	return nil
 }
 

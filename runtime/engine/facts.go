@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/rootfs"
 	"github.com/berth-run/berth/runtime/step"
 )
@@ -28,9 +29,8 @@ type facts interface {
 }
 
 type host struct {
-	made    []string
-	root    string // of a bundle
-	cgroups string
+	made []string
+	root string // of a bundle
 }
 
 func newHost(c *Config) host {
@@ -38,16 +38,17 @@ func newHost(c *Config) host {
 	if c.Rootfs != nil {
 		h.root = c.Rootfs.Dir()
 	}
-	for _, dir := range [...]string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
-		var fs unix.Statfs_t
-		if h.cgroups == "" && unix.Statfs(dir, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
-			h.cgroups = dir
-		}
-	}
 	return h
 }
 
-func (h host) Cgroups() string { return h.cgroups }
+// Cgroups is asked of package cgroups, and of a plan for a new container only.
+func (host) Cgroups() string {
+	h, err := cgroups.Find()
+	if err != nil {
+		return ""
+	}
+	return h.Mount
+}
 
 // Kind implements rootfs.Facts.
 func (h host) Kind(path string) byte {
