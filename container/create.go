@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/netip"
 	"os"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/coldjson"
 	"github.com/berth-run/berth/image"
 	"github.com/berth-run/berth/netns"
 )
@@ -394,7 +394,7 @@ func (c *Container) publish(tmp string, config *os.File, img *image.Image) error
 		}
 		defer release()
 	}
-	b, err := appendJSON(nil, reflect.ValueOf(&c.Record).Elem())
+	b, err := coldjson.Sparse(&c.Record)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
-	"unicode/utf8"
+
+	"github.com/berth-run/berth/coldjson"
 )
 
 // Logs are kept as docker's json-file driver does: one JSON object a line,
@@ -80,51 +81,11 @@ func (s *logStream) flush() {
 // appendLine appends {"log":"…","stream":"…","time":"…"} without reflection.
 func appendLine(b, p1, p2 []byte, stream string, stamp []byte) []byte {
 	b = append(b, `{"log":"`...)
-	b = appendEscaped(b, p1)
-	b = appendEscaped(b, p2)
+	b = coldjson.AppendEscaped(b, p1)
+	b = coldjson.AppendEscaped(b, p2)
 	b = append(b, `","stream":"`...)
 	b = append(b, stream...)
 	return append(b, stamp...)
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendEscaped writes a JSON string's inside (RFC 8259, 7). Bytes that are no
-// UTF-8 become U+FFFD, as in docker's logs.
-func appendEscaped(b, p []byte) []byte {
-	start := 0
-	for i := 0; i < len(p); {
-		c := p[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			r, n := utf8.DecodeRune(p[i:])
-			if r != utf8.RuneError || n > 1 {
-				i += n
-				continue
-			}
-		}
-		b = append(b, p[start:i]...)
-		switch {
-		case c == '\n':
-			b = append(b, '\\', 'n')
-		case c == '\r':
-			b = append(b, '\\', 'r')
-		case c == '\t':
-			b = append(b, '\\', 't')
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c < ' ':
-			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		default:
-			b = append(b, `\ufffd`...)
-		}
-		i++
-		start = i
-	}
-	return append(b, p[start:]...)
 }
 
 func (l *logFile) write(b []byte) {

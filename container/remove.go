@@ -1,7 +1,6 @@
 package container
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/coldjson"
 	"github.com/berth-run/berth/netns"
 )
 
@@ -129,7 +129,7 @@ func (c *Container) nameNow(dir string) {
 		return
 	}
 	var now Record
-	if b, err := os.ReadFile(dir + "/config.json"); err == nil && json.Unmarshal(b, &now) == nil {
+	if b, err := os.ReadFile(dir + "/config.json"); err == nil && coldjson.Unmarshal(b, &now) == nil {
 		c.Name = now.Name
 	}
 }
@@ -192,7 +192,7 @@ func (s *Store) sweep() []string {
 func (s *Store) removed(folder string) bool {
 	var r Record
 	b, err := os.ReadFile(s.dir(folder) + "/config.json")
-	return err == nil && json.Unmarshal(b, &r) == nil && r.Options.Remove
+	return err == nil && coldjson.Unmarshal(b, &r) == nil && r.Options.Remove
 }
 
 // owned tells that a container with this id is there, or on its way in or out

@@ -1,11 +1,10 @@
 package container
 
 import (
-	"encoding/json"
 	"os"
-	"reflect"
 	"time"
 
+	"github.com/berth-run/berth/coldjson"
 	"github.com/berth-run/berth/runtime/engine"
 )
 
@@ -14,7 +13,7 @@ import (
 func (c *Container) readState() State {
 	st := State{Status: Created}
 	b, err := os.ReadFile(c.dir + "/state.json")
-	if err == nil && len(b) > 0 && json.Unmarshal(b, &st) != nil {
+	if err == nil && len(b) > 0 && coldjson.Unmarshal(b, &st) != nil {
 		st = State{Status: Exited, ExitCode: 255, Error: "state.json cannot be read"}
 	}
 	return st
@@ -22,7 +21,7 @@ func (c *Container) readState() State {
 
 func (c *Container) writeState(st State, first bool) error {
 	c.last = &st
-	b, err := appendJSON(nil, reflect.ValueOf(&st).Elem())
+	b, err := coldjson.Sparse(&st)
 	if err != nil {
 		return err
 	}

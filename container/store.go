@@ -2,13 +2,11 @@ package container
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +14,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/coldjson"
 	"github.com/berth-run/berth/image"
 )
 
@@ -228,7 +227,7 @@ func (s *Store) load(id string) (*Container, error) {
 		return nil, fmt.Errorf("read container %s: %w", short(id), err)
 	}
 	c := &Container{store: s, dir: s.dir(id)}
-	if err := json.Unmarshal(b, &c.Record); err != nil {
+	if err := coldjson.Unmarshal(b, &c.Record); err != nil {
 		return nil, fmt.Errorf("read container %s: config.json: %w", short(id), err)
 	}
 	return c, nil
@@ -236,7 +235,7 @@ func (s *Store) load(id string) (*Container, error) {
 
 // save replaces config.json; a reader sees the old or the new one.
 func (c *Container) save() error {
-	b, err := appendJSON(nil, reflect.ValueOf(&c.Record).Elem())
+	b, err := coldjson.Sparse(&c.Record)
 	if err == nil {
 		err = replaceFile(c.dir+"/config.json", b)
 	}

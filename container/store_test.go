@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/coldjson"
 	"github.com/berth-run/berth/runtime/engine"
 )
 
@@ -205,7 +206,7 @@ func TestVolumes(t *testing.T) {
 func TestRecordSurvives(t *testing.T) {
 	var r Record
 	fill(t, reflect.ValueOf(&r).Elem(), "Record")
-	b, err := appendJSON(nil, reflect.ValueOf(r))
+	b, err := coldjson.Sparse(&r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/berth-run/berth/coldjson"
 )
 
 // Config is what an image says about running it: the "config" object of an
@@ -82,7 +84,7 @@ func parseConfig(raw []byte) (*Image, []string, error) {
 	if len(raw) > maxConfig {
 		return nil, nil, fmt.Errorf("read image configuration: size %d is over the limit of %d bytes", len(raw), maxConfig)
 	}
-	if err := json.Unmarshal(raw, &c); err != nil {
+	if err := coldjson.Unmarshal(raw, &c); err != nil {
 		return nil, nil, fmt.Errorf("read image configuration: %w", err)
 	}
 	switch {

@@ -1,11 +1,12 @@
 package image
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
 	"strings"
+
+	"github.com/berth-run/berth/coldjson"
 )
 
 // Platform chooses from an index. Empty fields mean this machine.
@@ -98,7 +99,7 @@ func ParseManifest(b []byte) (*Manifest, *Blob, []Descriptor, error) {
 	if len(b) > maxManifest {
 		return nil, nil, nil, fmt.Errorf("read manifest: size %d is over the limit of %d bytes", len(b), maxManifest)
 	}
-	if err := json.Unmarshal(b, &d); err != nil {
+	if err := coldjson.Unmarshal(b, &d); err != nil {
 		return nil, nil, nil, fmt.Errorf("read manifest: %w", err)
 	}
 	if d.SchemaVersion != 2 {
@@ -222,7 +223,7 @@ func layoutIndex(src source) ([]layoutImage, error) {
 		return nil, err
 	}
 	var d document
-	if err := json.Unmarshal(raw, &d); err != nil {
+	if err := coldjson.Unmarshal(raw, &d); err != nil {
 		return nil, fmt.Errorf("read index.json: %w", err)
 	}
 	if d.SchemaVersion != 2 {

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +11,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/coldjson"
 	"github.com/berth-run/berth/runtime/engine"
 	"github.com/berth-run/berth/runtime/seccomp"
 )
@@ -74,7 +74,7 @@ func (c *Container) sendListener(f *seccomp.Filter) func(pid int, listener *os.F
 		if !c.state.Creating {
 			status = specs.StateRunning
 		}
-		b, err := json.Marshal(&specs.ContainerProcessState{Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: pid,
+		b, err := coldjson.Marshal(&specs.ContainerProcessState{Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: pid,
 			Metadata: f.ListenerMetadata, State: specs.State{Version: specs.Version, ID: c.ID, Status: status, Pid: c.state.Pid,
 				Bundle: c.state.Bundle, Annotations: c.state.Notes}})
 		if err != nil {

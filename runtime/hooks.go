@@ -3,7 +3,6 @@ package runtime
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/berth-run/berth/coldjson"
 	"github.com/berth-run/berth/runtime/engine"
 )
 
@@ -55,7 +55,7 @@ func (c *Container) hookState(status string) ([]byte, error) {
 	if status == Stopped {
 		pid = 0
 	}
-	return json.Marshal(&specs.State{Version: specs.Version, ID: c.ID, Status: specs.ContainerState(status), Pid: pid,
+	return coldjson.Marshal(&specs.State{Version: specs.Version, ID: c.ID, Status: specs.ContainerState(status), Pid: pid,
 		Bundle: c.state.Bundle, Annotations: c.state.Notes})
 }
 

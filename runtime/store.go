@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/berth-run/berth/cgroups"
+	"github.com/berth-run/berth/coldjson"
 	"github.com/berth-run/berth/runtime/engine"
 )
 
@@ -106,7 +106,7 @@ func (s *Store) Load(id string) (*Container, error) {
 		}
 		return nil, fmt.Errorf("read the state of container %s: %w", id, err)
 	}
-	if err := json.Unmarshal(b, &c.state); err != nil {
+	if err := coldjson.Unmarshal(b, &c.state); err != nil {
 		return nil, fmt.Errorf("read the state of container %s: %w", id, err)
 	}
 	return c, nil
@@ -137,7 +137,7 @@ func (s *Store) List() ([]*Container, error) {
 
 // save writes state.json; a reader sees the old or the new one.
 func (c *Container) save() error {
-	b, err := json.Marshal(&c.state)
+	b, err := coldjson.Marshal(&c.state)
 	if err != nil {
 		return fmt.Errorf("save the state of container %s: %w", c.ID, err)
 	}
@@ -166,7 +166,7 @@ func LoadSpec(path string) (*specs.Spec, error) {
 		return nil, err
 	}
 	s := &specs.Spec{}
-	if err := json.Unmarshal(b, s); err != nil {
+	if err := coldjson.Unmarshal(b, s); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return s, nil
@@ -190,7 +190,7 @@ func (c *Container) Spec() (*specs.Spec, error) {
 }
 
 func (c *Container) saveSpec(s *specs.Spec) error {
-	b, err := json.Marshal(s)
+	b, err := coldjson.Marshal(s)
 	if err != nil {
 		return err
 	}

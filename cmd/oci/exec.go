@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/berth-run/berth/coldjson"
 	"github.com/berth-run/berth/runtime"
 )
 
@@ -109,14 +109,13 @@ func (c *call) exec(id string, args []string, f *execFlags) (int, error) {
 // build is the process: the whole of --process, or the container's with changes.
 func (f *execFlags) build(ctr *runtime.Container, args []string) (*specs.Process, error) {
 	if f.process != "" {
-		file, err := os.Open(f.process)
+		b, err := os.ReadFile(f.process)
 		if err != nil {
 			return nil, err
 		}
-		defer file.Close()
 		p := &specs.Process{}
-		if err := json.NewDecoder(file).Decode(p); err != nil {
-			return nil, err
+		if err := coldjson.Unmarshal(b, p); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.process, err)
 		}
 		return p, checkProcess(p)
 	}
