@@ -13,7 +13,9 @@
 //     table, and errno. The pipe closes on execve: end of file is success.
 package child
 
-// clone is clone3 and the child's jump into the interpreter (interp_*.s).
+// clone is clone3 and the child's jump into the interpreter (interp_*.s), with
+// all signals blocked: a handler of the Go runtime must not run in the child. The
+// caller gets its own mask back.
 func clone(args, size, code, header uintptr) (pid, errno uintptr)
 
 // interpreter is never called: its text is copied into the region.

@@ -5,33 +5,48 @@
 
 #define NR_write 1
 #define NR_close 3
+#define NR_rt_sigprocmask 14
 #define NR_wait4 61
 #define NR_kill 62
 #define NR_rt_sigtimedwait 128
 #define NR_exit_group 231
+#define NR_clone3 435
 
 // func clone(args, size, code, header uintptr) (pid, errno uintptr)
 //
 // clone3 and, in the child, a jump to the copy of the interpreter. The child
 // shares no memory with the parent and never returns into Go.
-TEXT ·clone(SB), NOSPLIT, $0-48
-	MOVQ args+0(FP), DI
-	MOVQ size+8(FP), SI
+TEXT ·clone(SB), NOSPLIT, $8-48
 	MOVQ code+16(FP), R13
 	MOVQ header+24(FP), R12
-	MOVQ $435, AX
+	MOVQ $2, DI // SIG_SETMASK
+	LEAQ header_all(R12), SI
+	LEAQ old-8(SP), DX
+	MOVQ $8, R10
+	MOVQ $NR_rt_sigprocmask, AX
+	SYSCALL
+	MOVQ args+0(FP), DI
+	MOVQ size+8(FP), SI
+	MOVQ $NR_clone3, AX
 	SYSCALL
 	TESTQ AX, AX
 	JZ   child
-	CMPQ AX, $0xfffffffffffff001
+	MOVQ AX, BX
+	MOVQ $2, DI
+	LEAQ old-8(SP), SI
+	XORL DX, DX
+	MOVQ $8, R10
+	MOVQ $NR_rt_sigprocmask, AX
+	SYSCALL
+	CMPQ BX, $0xfffffffffffff001
 	JCC  failed
-	MOVQ AX, pid+32(FP)
+	MOVQ BX, pid+32(FP)
 	MOVQ $0, errno+40(FP)
 	RET
 failed:
-	NEGQ AX
+	NEGQ BX
 	MOVQ $0, pid+32(FP)
-	MOVQ AX, errno+40(FP)
+	MOVQ BX, errno+40(FP)
 	RET
 child:
 	JMP R13

@@ -5,32 +5,47 @@
 
 #define NR_write 64
 #define NR_close 57
+#define NR_rt_sigprocmask 135
 #define NR_wait4 260
 #define NR_kill 129
 #define NR_rt_sigtimedwait 137
 #define NR_exit_group 94
+#define NR_clone3 435
 
 // func clone(args, size, code, header uintptr) (pid, errno uintptr)
 //
 // clone3 and, in the child, a jump to the copy of the interpreter. The child
 // shares no memory with the parent and never returns into Go.
-TEXT ·clone(SB), NOSPLIT, $0-48
-	MOVD args+0(FP), R0
-	MOVD size+8(FP), R1
+TEXT ·clone(SB), NOSPLIT, $8-48
 	MOVD code+16(FP), R20
 	MOVD header+24(FP), R19
-	MOVD $435, R8
+	MOVD $2, R0 // SIG_SETMASK
+	ADD  $header_all, R19, R1
+	MOVD $old-8(SP), R2
+	MOVD $8, R3
+	MOVD $NR_rt_sigprocmask, R8
+	SVC
+	MOVD args+0(FP), R0
+	MOVD size+8(FP), R1
+	MOVD $NR_clone3, R8
 	SVC
 	CBZ  R0, child
-	CMN  $4095, R0
+	MOVD R0, R21
+	MOVD $2, R0
+	MOVD $old-8(SP), R1
+	MOVD ZR, R2
+	MOVD $8, R3
+	MOVD $NR_rt_sigprocmask, R8
+	SVC
+	CMN  $4095, R21
 	BCS  failed
-	MOVD R0, pid+32(FP)
+	MOVD R21, pid+32(FP)
 	MOVD ZR, errno+40(FP)
 	RET
 failed:
-	NEG  R0, R0
+	NEG  R21, R21
 	MOVD ZR, pid+32(FP)
-	MOVD R0, errno+40(FP)
+	MOVD R21, errno+40(FP)
 	RET
 child:
 	B    (R20)

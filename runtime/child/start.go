@@ -159,14 +159,13 @@ func (p *Process) Result(r *step.Result) (int64, bool) {
 	return 0, false
 }
 
-// clone runs clone3 on a thread whose signals are all blocked: a handler of the
-// Go runtime must not run in the child. ForkLock keeps descriptors that are
-// being made, and not yet close-on-exec, out of it.
+// clone runs clone3. ForkLock keeps descriptors that are being made, and not yet
+// close-on-exec, out of the child.
 func (p *Process) clone(args *cloneArgs, r *region, pidns *os.File) (int, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	if pidns != nil {
 		// For children only (pid_namespaces(7)); the thread goes back below.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		if err := unix.Setns(int(pidns.Fd()), unix.CLONE_NEWPID); err != nil {
 			return 0, fmt.Errorf("join the pid namespace: %w", err)
 		}
@@ -174,17 +173,7 @@ func (p *Process) clone(args *cloneArgs, r *region, pidns *os.File) (int, error)
 	}
 	syscall.ForkLock.Lock()
 	defer syscall.ForkLock.Unlock()
-	var all, old unix.Sigset_t
-	for i := range all.Val {
-		all.Val[i] = ^all.Val[i]
-	}
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
-		return 0, fmt.Errorf("block signals: %w", err)
-	}
 	pid, errno := clone(uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), r.base, r.header())
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); err != nil {
-		return 0, fmt.Errorf("restore signals: %w", err)
-	}
 	if errno != 0 {
 		return 0, cloneError(unix.Errno(errno), args.flags)
 	}
