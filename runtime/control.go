@@ -139,10 +139,22 @@ func (c *Container) destroy(ctx context.Context) error {
 			}
 		}
 	}
-	if err := os.RemoveAll(c.dir); err != nil {
+	if err := c.removeDir(); err != nil {
 		return fmt.Errorf("remove the directory of container %s: %w", c.ID, err)
 	}
 	return nil
+}
+
+// removeDir does not list the directory: most have these files and no more. The
+// state goes last of them, for with it the container is still found.
+func (c *Container) removeDir() error {
+	for _, name := range [...]string{engine.StartFIFO, specFile, stateFile} {
+		unix.Unlink(c.path(name)) // what is there yet is seen next
+	}
+	if unix.Rmdir(c.dir) == nil {
+		return nil
+	}
+	return os.RemoveAll(c.dir)
 }
 
 // DeleteLeftovers removes what a killed Create left of a container that Load

@@ -80,6 +80,7 @@ type maker struct {
 	waits  bool
 	config engine.Config
 	cgroup cgroups.Manager
+	gate   func() engine.Gate // nil: it does not wait
 }
 
 // load reads the configuration and makes its paths absolute.
@@ -110,12 +111,13 @@ func (m *maker) start(ctx context.Context) (err error) {
 		return err
 	}
 	m.state = state{ID: m.ID, Bundle: m.o.Bundle, Rootfs: m.spec.Root.Path, Version: specs.Version, Owner: os.Geteuid(),
-		Notes: m.spec.Annotations, Boot: engine.BootID(), Creating: true, NoNewKeyring: m.o.NoNewKeyring, OwnPids: ownPids(m.spec), Hooks: laterHooks(m.spec),
+		Notes: m.spec.Annotations, Boot: engine.BootID(), NoNewKeyring: m.o.NoNewKeyring, OwnPids: ownPids(m.spec), Hooks: laterHooks(m.spec),
 		Created: time.Now().UTC().Format(time.RFC3339Nano)}
 	if m.config, err = m.decide(ctx); err != nil {
 		return err
 	}
-	if err := m.save(); err != nil {
+	m.state.Creating = true
+	if err := m.saveNew(creatingFile); err != nil {
 		return err
 	}
 	switch h := m.spec.Hooks; {
@@ -138,7 +140,7 @@ func (m *maker) keepSpec() error {
 	}
 	b, err := os.ReadFile(m.o.File)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(m.dir, specFile), b, 0o600)
+		err = os.WriteFile(m.path(specFile), b, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("keep the configuration: %w", err)
@@ -165,12 +167,13 @@ func (m *maker) create(ctx context.Context) error {
 		return err
 	}
 	m.tell(plan)
+	m.gate = plan.Gate
 	w, err := plan.Create(ctx)
 	if err != nil {
 		return startFailed(err)
 	}
-	m.init, m.state.Gate = w.Process, &w.Gate
-	return m.made(ctx)
+	m.init = w.Process
+	return m.made()
 }
 
 func (m *maker) run(ctx context.Context) error {
@@ -182,7 +185,7 @@ func (m *maker) run(ctx context.Context) error {
 	if m.init, err = plan.Start(ctx); err != nil {
 		return startFailed(err)
 	}
-	if err := m.made(ctx); err != nil {
+	if err := m.made(); err != nil {
 		return err
 	}
 	return m.poststart(ctx, m.spec)
@@ -195,10 +198,10 @@ func (m *maker) tell(p *engine.Plan) {
 }
 
 // made hands out what callers asked for, when the process is there.
-func (m *maker) made(context.Context) error {
+func (m *maker) made() error {
 	m.state.Creating = false
-	if err := m.save(); err != nil {
-		return err
+	if err := os.Remove(m.path(creatingFile)); err != nil {
+		return fmt.Errorf("save the state of container %s: %w", m.ID, err)
 	}
 	return deliver(m.init, m.o.ConsoleSocket, m.o.PidfdSocket, m.o.PidFile)
 }
@@ -215,9 +218,17 @@ func (m *maker) note(pid int) error {
 	if m.state.Pid == pid {
 		return nil
 	}
+	if m.gate != nil {
+		g := m.gate()
+		m.state.Gate = &g
+	}
+	first := m.state.Pid == 0
 	m.state.Pid = pid
 	m.state.Ticks, _ = engine.ProcessStart(pid)
 	m.state.Cgroup = m.cgroupState()
+	if first {
+		return m.saveNew(stateFile)
+	}
 	return m.save()
 }
 

@@ -300,5 +300,3 @@ func (b *box) ended(c *Container) {
 }
 
 func exists(path string) bool { return unix.Access(path, unix.F_OK) == nil }
-
-func (c *Container) path(name string) string { return filepath.Join(c.dir, name) }

@@ -321,6 +321,11 @@ func TestDeleteByForceInEachState(t *testing.T) {
 	}
 }
 
+// begun takes a container back to before its process was there.
+func begun(c *Container) error {
+	return errors.Join(os.Remove(c.path(stateFile)), c.saveNew(creatingFile))
+}
+
 // What a process that is killed while it creates may leave.
 func TestDeleteOfHalfACreation(t *testing.T) {
 	b := newBox(t)
@@ -328,13 +333,16 @@ func TestDeleteOfHalfACreation(t *testing.T) {
 	for what, spoil := range map[string]func(c *Container) error{
 		"no state":         func(c *Container) error { return os.Remove(c.path(stateFile)) },
 		"no configuration": func(c *Container) error { return os.Remove(c.path(specFile)) },
-		"no process":       func(c *Container) error { c.state.Pid, c.state.Creating = 0, true; return c.save() },
+		"no process":       func(c *Container) error { c.state.Pid = 0; return begun(c) },
 		"no cgroup": func(c *Container) error {
-			c.state.Pid, c.state.Creating = 0, true
-			return errors.Join(c.state.Cgroup.Manager().Remove(), c.save())
+			c.state.Pid = 0
+			return errors.Join(c.state.Cgroup.Manager().Remove(), begun(c))
 		},
-		"still creating": func(c *Container) error { c.state.Creating, c.state.Gate = true, nil; return c.save() },
-		"a half file":    func(c *Container) error { return os.WriteFile(c.path(stateFile+".new"), []byte("{"), 0o600) },
+		"still creating": func(c *Container) error { c.state.Gate = nil; return errors.Join(c.save(), c.saveNew(creatingFile)) },
+		"an empty state": func(c *Container) error {
+			return errors.Join(c.saveNew(creatingFile), os.Truncate(c.path(stateFile), 0))
+		},
+		"a half file": func(c *Container) error { return os.WriteFile(c.path(stateFile+".new"), []byte("{"), 0o600) },
 	} {
 		c := b.create("half")
 		if err := spoil(c); err != nil {

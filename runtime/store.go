@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/coldjson"
@@ -54,7 +55,7 @@ type state struct {
 	Boot  string `json:"boot"`
 
 	Gate         *engine.Gate `json:"gate,omitempty"` // nil: there is none, or not yet
-	Creating     bool         `json:"creating,omitempty"`
+	Creating     bool         `json:"-"`              // creatingFile is there
 	NoNewKeyring bool         `json:"noNewKeyring,omitempty"`
 	OwnPids      bool         `json:"ownPids,omitempty"` // a pid namespace of its own
 	Hooks        bool         `json:"hooks,omitempty"`   // of start or delete: the configuration has to be read for them
@@ -73,9 +74,14 @@ var (
 	ErrNotPaused  = errors.New("container not paused")
 )
 
+// The files of a container. creatingFile is written before its cgroup and its
+// process are there, stateFile beside the process when it is there, and then
+// creatingFile goes: no file of these replaces another, for which ext4 would
+// write the data out at once.
 const (
-	stateFile = "state.json"
-	specFile  = "config.json"
+	stateFile    = "state.json"
+	creatingFile = "creating.json"
+	specFile     = "config.json"
 )
 
 // checkID: a container's id is the name of its directory.
@@ -99,7 +105,13 @@ func (s *Store) Load(id string) (*Container, error) {
 		return nil, err
 	}
 	c := &Container{ID: id, store: s, dir: filepath.Join(s.Root, id)}
-	b, err := os.ReadFile(filepath.Join(c.dir, stateFile))
+	b, err := os.ReadFile(c.path(stateFile))
+	if len(b) == 0 && (err == nil || errors.Is(err, fs.ErrNotExist)) { // empty: being written
+		b, err = os.ReadFile(c.path(creatingFile))
+		c.state.Creating = true
+	} else {
+		c.state.Creating = unix.Access(c.path(creatingFile), unix.F_OK) == nil
+	}
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, ErrNotExist
@@ -111,6 +123,8 @@ func (s *Store) Load(id string) (*Container, error) {
 	}
 	return c, nil
 }
+
+func (c *Container) path(file string) string { return c.dir + "/" + file }
 
 // List finds all containers, by id. A root that is not there has none.
 func (s *Store) List() ([]*Container, error) {
@@ -136,12 +150,19 @@ func (s *Store) List() ([]*Container, error) {
 }
 
 // save writes state.json; a reader sees the old or the new one.
-func (c *Container) save() error {
+func (c *Container) save() error { return c.write(stateFile, c.replace) }
+
+// saveNew writes a file that is not there yet. A reader may see it empty.
+func (c *Container) saveNew(name string) error {
+	return c.write(name, func(name string, b []byte) error { return os.WriteFile(c.path(name), b, 0o600) })
+}
+
+func (c *Container) write(name string, how func(string, []byte) error) error {
 	b, err := coldjson.Marshal(&c.state)
-	if err != nil {
-		return fmt.Errorf("save the state of container %s: %w", c.ID, err)
+	if err == nil {
+		err = how(name, b)
 	}
-	if err := c.replace(stateFile, b); err != nil {
+	if err != nil {
 		return fmt.Errorf("save the state of container %s: %w", c.ID, err)
 	}
 	return nil
@@ -149,7 +170,7 @@ func (c *Container) save() error {
 
 // replace writes a file of the container's directory beside itself and renames it.
 func (c *Container) replace(name string, b []byte) error {
-	file := filepath.Join(c.dir, name)
+	file := c.path(name)
 	if err := os.WriteFile(file+".new", b, 0o600); err != nil {
 		return err
 	}
@@ -178,7 +199,7 @@ func (c *Container) Spec() (*specs.Spec, error) {
 	if c.spec != nil {
 		return c.spec, nil
 	}
-	s, err := LoadSpec(filepath.Join(c.dir, specFile))
+	s, err := LoadSpec(c.path(specFile))
 	if err != nil {
 		return nil, err
 	}

@@ -158,7 +158,7 @@ func TestStateRoundTrip(t *testing.T) {
 	s := &Store{Root: t.TempDir()}
 	want := state{ID: "x", Bundle: "/b", Rootfs: "/b/r", Created: "2024-01-02T03:04:05.000000006Z", Version: "1.2.0", Owner: 7,
 		Notes: map[string]string{"a": "b"}, Cgroup: cgroups.State{Dir: "/c"}, Pid: 1 << 22, Ticks: 1<<63 + 1, Boot: "boot",
-		Gate: &engine.Gate{Dir: "/g", Last: 9, Args: []string{"a"}, Path: []string{"/bin"}}, Creating: true, NoNewKeyring: true, NoSetgroups: true}
+		Gate: &engine.Gate{Dir: "/g", Last: 9, Args: []string{"a"}, Path: []string{"/bin"}}, NoNewKeyring: true, NoSetgroups: true}
 	c := &Container{ID: "x", store: s, dir: filepath.Join(s.Root, "x"), state: want}
 	if err := errors.Join(os.Mkdir(c.dir, 0o711), c.save()); err != nil {
 		t.Fatal(err)
@@ -169,6 +169,16 @@ func TestStateRoundTrip(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(c.dir + "/*"); len(left) != 1 {
 		t.Errorf("files: %v", left)
+	}
+	if err := c.saveNew(creatingFile); err != nil {
+		t.Fatal(err)
+	}
+	want.Creating = true
+	for _, spoil := range []func(){func() {}, func() { os.Truncate(c.path(stateFile), 0) }, func() { os.Remove(c.path(stateFile)) }} {
+		spoil()
+		if again, err := s.Load("x"); err != nil || !reflect.DeepEqual(again.state, want) {
+			t.Errorf("while it is created: %+v, %v", again, err)
+		}
 	}
 	os.WriteFile(c.path(stateFile), []byte("{"), 0o600)
 	if _, err := s.Load("x"); err == nil || !strings.Contains(err.Error(), "read the state of container x") {

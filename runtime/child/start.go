@@ -147,6 +147,9 @@ func (p *Process) Handed() error {
 	return nil
 }
 
+// Calls is how many the plan has.
+func (p *Process) Calls() int { return len(p.calls) }
+
 // Result is what an earlier call of the plan returned, as a number: of the
 // process while it waits in a later call.
 func (p *Process) Result(r *step.Result) (int64, bool) {

@@ -16,9 +16,9 @@ import (
 	"github.com/berth-run/berth/runtime/step"
 )
 
-// startFIFO is the file in a waiting container's state directory on which it
+// StartFIFO is the file in a waiting container's state directory on which it
 // waits.
-const startFIFO = "start"
+const StartFIFO = "start"
 
 // Waiting is a container that is built and waits: its process holds the plan's
 // few kilobytes and nothing else.
@@ -58,7 +58,7 @@ func DecideWaiting(c Config, dir string) (*Plan, error) {
 
 // Create makes the container of a plan by DecideWaiting.
 func (p *Plan) Create(ctx context.Context) (*Waiting, error) {
-	fifo := filepath.Join(p.stateDir, startFIFO)
+	fifo := filepath.Join(p.stateDir, StartFIFO)
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		return nil, &os.PathError{Op: "mkfifo", Path: fifo, Err: err}
 	}
@@ -71,14 +71,19 @@ func (p *Plan) Create(ctx context.Context) (*Waiting, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.Remove(fifo))
 	}
-	calls, _ := p.child.Calls()
+	return &Waiting{proc, p.Gate()}, nil
+}
+
+// Gate is what a container that Create makes of this plan waits at: known as
+// soon as Config.Cloned is called.
+func (p *Plan) Gate() Gate {
 	spec := p.config.Spec.Process
-	return &Waiting{proc, Gate{Dir: p.stateDir, Last: len(calls), Args: spec.Args, Path: searchPath(spec)}}, nil
+	return Gate{Dir: p.stateDir, Last: p.calls, Args: spec.Args, Path: searchPath(spec)}
 }
 
 // Exists tells whether the container still waits.
 func (g Gate) Exists() bool {
-	return unix.Access(filepath.Join(g.Dir, startFIFO), unix.F_OK) == nil
+	return unix.Access(filepath.Join(g.Dir, StartFIFO), unix.F_OK) == nil
 }
 
 // Start lets the program be executed and returns when that has happened.
@@ -87,7 +92,7 @@ func (w *Waiting) Start() error { return w.Open(w.Pidfd) }
 // Open lets the program be executed and returns when that has happened. pidfd is
 // of the container's process.
 func (g Gate) Open(pidfd *os.File) error {
-	fifo := filepath.Join(g.Dir, startFIFO)
+	fifo := filepath.Join(g.Dir, StartFIFO)
 	// Without a writer this would wait for ever: the child opens it as soon as
 	// we do, or it is dead. Opening without blocking, then waiting for the end
 	// of file or the report, tells both apart.

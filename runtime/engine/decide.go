@@ -36,6 +36,7 @@ type Plan struct {
 
 	listener *step.Result // takes the descriptor of seccomp notifications
 	stateDir string       // Create: holds the FIFO that start opens
+	calls    int          // of child, known when it was cloned
 
 	target     *os.File // Exec: pidfd of the process whose namespaces are joined
 	execCgroup *os.File // Exec: the cgroup it begins in
@@ -304,7 +305,7 @@ func (d *decision) program(waiting bool) error {
 	}
 	path := searchPath(p)
 	if waiting {
-		d.add(step.AwaitStart{Ready: step.From(child.ErrFD), Dir: step.From(d.state), Name: startFIFO, Err: child.ErrFD})
+		d.add(step.AwaitStart{Ready: step.From(child.ErrFD), Dir: step.From(d.state), Name: StartFIFO, Err: child.ErrFD})
 		d.add(step.Exec{File: d.config.File, Args: p.Args, Env: p.Env, Path: path})
 		return nil
 	}

@@ -322,6 +322,7 @@ func (l *launch) clone() (err error) {
 	if err != nil {
 		return err
 	}
+	l.plan.calls = l.child.Calls()
 	l.open.close() // the child has its own: our read end must not outlive it
 	l.open.fds = nil
 	if l.holder != nil {
