@@ -14,6 +14,7 @@ const module = "github.com/berth-run/berth/"
 // mayImport holds the arrows of docs/design.md: which of ours a package may use.
 var mayImport = map[string][]string{
 	"coldjson":        {},
+	"runtime/signals": {},
 	"runtime/step":    {},
 	"runtime/child":   {"runtime/step"},
 	"runtime/seccomp": {},
@@ -24,9 +25,9 @@ var mayImport = map[string][]string{
 	"rootfs":          {"runtime/step"},
 	"runtime/engine":  {"runtime/step", "runtime/child", "runtime/seccomp", "rootfs", "cgroups"},
 	"runtime":         {"coldjson", "runtime/step", "runtime/engine", "runtime/seccomp", "rootfs", "cgroups"},
-	"container":       {"coldjson", "runtime/engine", "runtime/seccomp", "runtime/step", "rootfs", "cgroups", "netns", "image"},
-	"cmd/oci":         {"coldjson", "runtime", "runtime/engine", "runtime/seccomp", "runtime/step", "rootfs", "cgroups"},
-	"cmd":             {"container", "image", "netns", "runtime/engine", "cgroups"},
+	"container":       {"runtime/signals", "coldjson", "runtime/engine", "runtime/seccomp", "runtime/step", "rootfs", "cgroups", "netns", "image"},
+	"cmd/oci":         {"runtime/signals", "coldjson", "runtime", "runtime/engine", "runtime/seccomp", "runtime/step", "rootfs", "cgroups"},
+	"cmd":             {"runtime/signals", "container", "image", "netns", "runtime/engine", "cgroups"},
 	"cmd/berth/first": {"cmd/oci"},
 	"cmd/berth-oci":   {"cmd/oci"},
 	"cmd/berth/early": {"cmd"},

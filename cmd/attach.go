@@ -22,6 +22,7 @@ func (a *app) attachCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			a.keepOnBrokenPipe()
 			s := container.IO{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: a.errw, DetachKeys: c.String("detach-keys"), NoSigProxy: !sigProxy(c),
 				Skipped: func(n uint64) {
 					a.note("%d bytes were left out here, for they were not read fast enough: see berth logs %s", n, ctr.Name)
@@ -29,7 +30,6 @@ func (a *app) attachCommand() *cli.Command {
 			if c.Bool("no-stdin") {
 				s.Stdin = nil
 			}
-			keepOnBrokenPipe()
 			return a.ended(ctr, func() (int, error) { return ctr.Attach(context.Background(), s) })
 		},
 	}

@@ -34,6 +34,7 @@ func (a *app) execCommand() *cli.Command {
 				Env: c.StringSlice("env"), EnvFile: c.StringSlice("env-file"),
 				User: c.String("user"), Workdir: c.String("workdir"), Privileged: c.Bool("privileged"),
 			}
+			a.keepOnBrokenPipe()
 			s := container.IO{Stdout: os.Stdout, Stderr: a.errw, DetachKeys: c.String("detach-keys")}
 			if o.Interactive {
 				s.Stdin = os.Stdin
@@ -41,7 +42,6 @@ func (a *app) execCommand() *cli.Command {
 			if err := needTerminal(s.Stdin, o.TTY && !o.Detach); err != nil {
 				return err
 			}
-			keepOnBrokenPipe()
 			code, err := ctr.Exec(context.Background(), o, s)
 			if errors.Is(err, container.ErrDetached) {
 				return nil

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/berth-run/berth/container"
+	"github.com/berth-run/berth/runtime/signals"
 )
 
 func (a *app) runCommand() *cli.Command {
@@ -37,6 +38,7 @@ func (a *app) run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	a.keepOnBrokenPipe()
 	streams, err := a.streams(c, &o)
 	if err != nil {
 		return err
@@ -55,7 +57,6 @@ func (a *app) run(c *cli.Context) error {
 		fmt.Fprintln(a.out, ctr.ID)
 		return nil
 	}
-	keepOnBrokenPipe()
 	return a.ended(ctr, func() (int, error) { return ctr.Run(context.Background(), streams) })
 }
 
@@ -140,8 +141,9 @@ func result(err error) string {
 // keepOnBrokenPipe makes writing to a pipe without a reader an error instead of
 // the end of berth: the container's output is only passed on here, and the
 // container has to be waited for.
-func keepOnBrokenPipe() {
-	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
+func (a *app) keepOnBrokenPipe() {
+	os.Stdout, os.Stderr = signals.Unbroken(os.Stdout), signals.Unbroken(os.Stderr)
+	a.out, a.errw = &results{w: os.Stdout}, os.Stderr
 }
 
 // interruptedBy is the signal that ended an interruptible context: the exit code

@@ -43,6 +43,7 @@ func (a *app) startAttached(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	a.keepOnBrokenPipe()
 	s := container.IO{Stdout: os.Stdout, Stderr: a.errw, DetachKeys: c.String("detach-keys"), NoSigProxy: !sigProxy(c)}
 	if c.Bool("interactive") {
 		s.Stdin = os.Stdin
@@ -50,7 +51,6 @@ func (a *app) startAttached(c *cli.Context) error {
 	if err := needTerminal(s.Stdin, ctr.Options.TTY && ctr.Options.Interactive); err != nil {
 		return err
 	}
-	keepOnBrokenPipe()
 	return a.ended(ctr, func() (int, error) {
 		code, err := ctr.Run(context.Background(), s)
 		if errors.Is(err, container.ErrRunning) {

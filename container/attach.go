@@ -102,7 +102,10 @@ func (c *Container) talk(ctx context.Context, conn *os.File, s IO, starter bool)
 			}
 		}()
 	}
-	sigs := newSignals(!s.NoSigProxy)
+	sigs, err := newProxy(!s.NoSigProxy)
+	if err != nil {
+		return 125, err
+	}
 	defer sigs.stop()
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()

@@ -49,7 +49,10 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions, s IO) (int, error) 
 		defer t.restore()
 		p.ConsoleSize = t.size()
 	}
-	sigs := newSignals(!o.Detach && !o.TTY && !s.NoSigProxy)
+	sigs, err := newProxy(!o.Detach && !o.TTY && !s.NoSigProxy)
+	if err != nil {
+		return 125, err
+	}
 	defer sigs.stop()
 	e := &execution{o: &o, s: s}
 	if err := e.start(ctx, c, st, p); err != nil {
@@ -160,7 +163,7 @@ func (e *execution) start(ctx context.Context, c *Container, st State, p *specs.
 }
 
 // run copies the streams until the process ends.
-func (e *execution) run(t *terminal, sigs *signals) (int, error) {
+func (e *execution) run(t *terminal, sigs *proxy) (int, error) {
 	r := &e.run0
 	if e.o.TTY {
 		t.watch(func(rows, cols uint16) { setWinsize(r.out, rows, cols) })

@@ -2,40 +2,48 @@ package container
 
 import (
 	"os"
-	"os/signal"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/runtime/signals"
 )
 
-// signals passes what the caller is sent on to the process, as docker does
+// proxy passes what the caller is sent on to the process, as docker does
 // without a terminal. Before it is there, and once it is gone, they are meant
 // for berth itself.
-type signals struct {
-	ch    chan os.Signal
-	mu    sync.Mutex
-	send  func(unix.Signal) bool // false: no process to send it to
-	own   func()                 // gives up what berth is at
-	early unix.Signal            // came before the process, perhaps too late to give up
+type proxy struct {
+	caught *signals.Catcher // nil: none are passed on
+	mu     sync.Mutex
+	send   func(unix.Signal) bool // false: no process to send it to
+	own    func()                 // gives up what berth is at
+	early  unix.Signal            // came before the process, perhaps too late to give up
 }
 
-func newSignals(proxy bool) *signals {
-	s := &signals{}
-	if !proxy {
-		return s
+func newProxy(pass bool) (*proxy, error) {
+	s := &proxy{}
+	if !pass {
+		return s, nil
 	}
-	s.ch = make(chan os.Signal, 16)
-	signal.Notify(s.ch, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
-		unix.SIGALRM, unix.SIGPROF, unix.SIGVTALRM)
+	var err error
+	s.caught, err = signals.Catch(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
+		unix.SIGALRM, unix.SIGVTALRM)
+	if err != nil {
+		return nil, err
+	}
 	go func() {
-		for sig := range s.ch {
-			s.pass(sig.(unix.Signal))
+		for {
+			sig, err := s.caught.Next()
+			if err != nil {
+				return
+			}
+			s.pass(sig)
 		}
 	}()
-	return s
+	return s, nil
 }
 
-func (s *signals) pass(sig unix.Signal) {
+func (s *proxy) pass(sig unix.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.send != nil && s.send(sig) || sig == unix.SIGUSR1 || sig == unix.SIGUSR2 {
@@ -50,7 +58,7 @@ func (s *signals) pass(sig unix.Signal) {
 }
 
 // forward tells where signals go from now on.
-func (s *signals) forward(send func(unix.Signal) bool, own func()) {
+func (s *proxy) forward(send func(unix.Signal) bool, own func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.send, s.own = send, own
@@ -59,10 +67,9 @@ func (s *signals) forward(send func(unix.Signal) bool, own func()) {
 	}
 }
 
-func (s *signals) stop() {
-	if s.ch != nil {
-		signal.Stop(s.ch)
-		close(s.ch)
+func (s *proxy) stop() {
+	if s.caught != nil {
+		s.caught.Close()
 	}
 }
 

@@ -99,7 +99,7 @@ func TestSignalsAfterTheEnd(t *testing.T) {
 	pidfd := os.NewFile(uintptr(fd), "pidfd")
 	defer pidfd.Close()
 	own := 0
-	s := &signals{}
+	s := &proxy{}
 	s.pass(unix.SIGTERM) // while it is being started
 	s.forward(sendTo(pidfd), func() { own++ })
 	var exit *exec.ExitError

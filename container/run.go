@@ -27,7 +27,10 @@ func (c *Container) Run(ctx context.Context, s IO) (int, error) {
 	if policy, _, _ := restartPolicy(c.Options.Restart); c.Options.TTY || policy != "no" {
 		return c.runMonitored(ctx, s)
 	}
-	sigs := newSignals(!s.NoSigProxy)
+	sigs, err := newProxy(!s.NoSigProxy)
+	if err != nil {
+		return 125, err
+	}
 	defer sigs.stop()
 	start, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -222,7 +222,10 @@ func subCgroup(args []string) (string, error) {
 
 // follow starts the process and, unless detached, stays until its end.
 func (c *call) follow(ctr *runtime.Container, o runtime.ExecOptions, detach bool) (int, error) {
-	f := c.newForeground(detach)
+	f, err := c.newForeground(detach)
+	if err != nil {
+		return 0, err
+	}
 	defer f.close()
 	p, err := ctr.Exec(context.Background(), o)
 	if err != nil || detach {

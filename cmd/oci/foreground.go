@@ -3,54 +3,42 @@ package oci
 import (
 	"fmt"
 	"os"
-	"os/signal"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-run/berth/runtime/engine"
+	"github.com/berth-run/berth/runtime/signals"
 )
 
 // foreground stands in for a process that runs elsewhere: it passes signals on
 // to it, copies its terminal, reaps what it leaves.
 type foreground struct {
 	log     *logger
-	signals chan os.Signal
-	others  *time.Timer
+	signals *signals.Catcher // nil: detached
 	tty     *tty
 }
 
-// Go hands the catching of a signal from thread to thread, 15 us for each: all of
-// them are a millisecond, more than the start of a container has to spare. So
-// those that callers send are caught at once, and the others soon.
-var usual = []os.Signal{unix.SIGCHLD, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
-
-const soon = 20 * time.Millisecond
-
 // newForeground catches signals from now on: those that come before the process
 // is there reach it later.
-func (c *call) newForeground(detach bool) *foreground {
+func (c *call) newForeground(detach bool) (*foreground, error) {
 	f := &foreground{log: c.log}
-	if !detach {
-		f.signals = make(chan os.Signal, 2048)
-		signal.Notify(f.signals, usual...)
-		f.others = time.AfterFunc(soon, func() { signal.Notify(f.signals) })
+	if detach {
+		return f, nil
 	}
-	return f
+	var err error
+	f.signals, err = signals.Catch()
+	return f, err
 }
 
 // terminal connects the master of the process' terminal with the caller's streams.
 func (f *foreground) terminal(master *os.File) (err error) {
-	signal.Notify(f.signals, unix.SIGPIPE) // a reader of ours that goes must not end us
 	f.tty, err = openTTY(master)
 	return err
 }
 
-// close leaves signals caught, which would cost as much to undo: the program is
-// about to end.
 func (f *foreground) close() {
-	if f.others != nil {
-		f.others.Stop()
+	if f.signals != nil {
+		f.signals.Close()
 	}
 	f.tty.close()
 }
@@ -62,16 +50,21 @@ func (f *foreground) wait(p *engine.Process) int {
 	if status, ended := f.reap(p.Pid); ended {
 		return status
 	}
-	for s := range f.signals {
-		switch s := s.(unix.Signal); s {
+	for {
+		s, err := f.signals.Next()
+		if err != nil {
+			f.log.error("wait for signals: " + err.Error())
+			return 1
+		}
+		switch s {
 		case unix.SIGCHLD:
 			if status, ended := f.reap(p.Pid); ended {
 				return status
 			}
 		case unix.SIGWINCH:
 			f.tty.resize()
-		case unix.SIGURG, unix.SIGPIPE:
-			// Go's scheduler and our own writes make these.
+		case unix.SIGPIPE:
+			// Our own writes make these.
 		default:
 			f.log.debugf(fmt.Sprintf("forwarding signal %d (%s) to %d", int(s), unix.SignalName(s), p.Pid))
 			if err := unix.PidfdSendSignal(int(p.Pidfd.Fd()), s, nil, 0); err != nil && err != unix.ESRCH {
@@ -79,7 +72,6 @@ func (f *foreground) wait(p *engine.Process) int {
 			}
 		}
 	}
-	return 1
 }
 
 // reap collects all children that have ended: the process itself and orphans

@@ -28,10 +28,19 @@ func child(t *testing.T, script string) *engine.Process {
 	return &engine.Process{Pid: c.Process.Pid, Pidfd: os.NewFile(uintptr(fd), "pidfd")}
 }
 
+func newTestForeground(t *testing.T, c *call) *foreground {
+	t.Helper()
+	f, err := c.newForeground(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
 func TestWait(t *testing.T) {
 	c, _ := testCall(t)
 	for script, want := range map[string]int{"exit 0": 0, "exit 42": 42, "kill -KILL $$": 137, "kill -SEGV $$": 139} {
-		f := c.newForeground(false)
+		f := newTestForeground(t, c)
 		if got := f.wait(child(t, script)); got != want {
 			t.Errorf("%s: %d, want %d", script, got, want)
 		}
@@ -41,7 +50,7 @@ func TestWait(t *testing.T) {
 
 func TestForward(t *testing.T) {
 	c, _ := testCall(t)
-	f := c.newForeground(false)
+	f := newTestForeground(t, c)
 	defer f.close()
 	// The signal is there before the process is, and reaches it all the same.
 	if err := unix.Kill(os.Getpid(), unix.SIGUSR1); err != nil {
@@ -56,7 +65,7 @@ func TestForward(t *testing.T) {
 
 func TestForwardAnySignal(t *testing.T) {
 	c, _ := testCall(t)
-	f := c.newForeground(false)
+	f := newTestForeground(t, c)
 	defer f.close()
 	p := child(t, "trap 'exit 8' 37; while :; do sleep 0.05; done")
 	time.Sleep(300 * time.Millisecond)

@@ -44,7 +44,10 @@ func (c *call) run(id string, b *begin, keep bool) (int, error) {
 			c.log.warn("set the subreaper: " + err.Error())
 		}
 	}
-	f := c.newForeground(b.detach)
+	f, err := c.newForeground(b.detach)
+	if err != nil {
+		return 0, err
+	}
 	defer f.close()
 	notify := notifyAtOnce(o)
 	defer notify.close()

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/runtime/signals"
 )
 
 // tty connects a process' terminal with the caller's.
@@ -34,7 +36,7 @@ func openTTY(master *os.File) (*tty, error) {
 		}
 	}
 	go func() { io.Copy(master, os.Stdin) }() // the end of input is not that of the terminal
-	go t.copyOut(os.Stdout)
+	go t.copyOut(signals.Unbroken(os.Stdout)) // a reader that goes must not end us
 	return t, nil
 }
 

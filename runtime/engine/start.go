@@ -31,19 +31,38 @@ type Exit struct {
 // Wait reaps the process. Only the parent can: the Go process that started it.
 func (p *Process) Wait() (Exit, error) {
 	defer p.Pidfd.Close()
-	for {
-		var ws unix.WaitStatus
-		_, err := unix.Wait4(p.Pid, &ws, 0, nil)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return Exit{}, fmt.Errorf("wait for process %d: %w", p.Pid, err)
-		case ws.Signaled():
-			return Exit{128 + int(ws.Signal()), true}, nil
-		default:
-			return Exit{ws.ExitStatus(), false}, nil
-		}
+	ws, err := p.reap()
+	switch {
+	case err != nil:
+		return Exit{}, fmt.Errorf("wait for process %d: %w", p.Pid, err)
+	case ws.Signaled():
+		return Exit{128 + int(ws.Signal()), true}, nil
 	}
+	return Exit{ws.ExitStatus(), false}, nil
+}
+
+// reap waits for the pidfd in Go's poller, which other goroutines share: in
+// wait4 it would take a thread.
+func (p *Process) reap() (ws unix.WaitStatus, err error) {
+	wait := func(how int) (done bool) {
+		var pid int
+		for pid, err = unix.Wait4(p.Pid, &ws, how, nil); err == unix.EINTR; {
+			pid, err = unix.Wait4(p.Pid, &ws, how, nil)
+		}
+		return pid != 0 || err != nil
+	}
+	fd, dupErr := unix.FcntlInt(p.Pidfd.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if dupErr != nil || unix.SetNonblock(fd, true) != nil {
+		wait(0)
+		return ws, err
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	defer f.Close()
+	conn, connErr := f.SyscallConn()
+	if connErr != nil || conn.Read(func(uintptr) bool { return wait(unix.WNOHANG) }) != nil {
+		wait(0) // no poller for it
+	}
+	return ws, err
 }
 
 // Kill ends the process.

@@ -21,9 +21,12 @@ func init() {
 	}
 	// The main goroutine is locked to the main thread while inits run, which
 	// makes each switch to another goroutine one between threads: work elsewhere.
-	done := make(chan int)
-	go func() { done <- cmd.Main(os.Args, nil) }()
-	if code := <-done; code != cmd.NeedRegistry {
-		os.Exit(code)
-	}
+	more := make(chan bool)
+	go func() {
+		if code := cmd.Main(os.Args, nil); code != cmd.NeedRegistry {
+			os.Exit(code)
+		}
+		close(more)
+	}()
+	<-more
 }
