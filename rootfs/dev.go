@@ -34,13 +34,15 @@ func (s *Setting) Devices(spec *specs.Spec, root *step.Result) ([]step.Step, err
 		return slices.ContainsFunc(spec.Linux.Devices, func(d specs.LinuxDevice) bool { return d.Path == path })
 	}
 	if !bound {
+		dev := &step.Result{Name: "dev"}
+		out = append(out, step.OpenDir{Root: root, Path: "/dev", Dir: dev})
 		for _, d := range defaultDevices {
 			if p := "/dev/" + d.name; !asked(p) {
-				out = append(out, s.node(step.Node{Root: root, Path: p, Mode: unix.S_IFCHR | 0o666, Major: d.major, Minor: d.minor})...)
+				out = append(out, s.node(step.Node{Root: root, Path: p, Mode: unix.S_IFCHR | 0o666, Major: d.major, Minor: d.minor, In: dev})...)
 			}
 		}
 		for _, l := range defaultLinks {
-			out = append(out, step.Symlink{Root: root, Path: l[0], To: l[1]})
+			out = append(out, step.Symlink{Root: root, Path: l[0], To: l[1], In: dev})
 		}
 	}
 	for i := range spec.Linux.Devices {

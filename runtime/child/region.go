@@ -2,6 +2,7 @@ package child
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"unsafe"
@@ -52,7 +53,7 @@ const (
 type region struct {
 	base uintptr
 	mem  []byte // code page included
-	data []byte // without it
+	data []byte // without it: the header, the calls, all else
 	nops int
 }
 
@@ -60,35 +61,47 @@ type region struct {
 // moves the pipe stores its new number there.
 var ErrFD = &step.Result{Name: "err"}
 
-// layout collects a plan's data before its address is known.
+// layout writes a plan into a region. Offsets are of the region's data.
 type layout struct {
-	data   []byte
-	fixups []fixup
+	*region
+	used   int
 	slots  map[*step.Result]int // offset of a result's 8 bytes
 	holes  map[*step.Result]int // offset of a second place for it
+	words  map[*uint64]int      // offset of words by the first: plans share them
 	arrays map[*string]int      // offset of a vector by its first string: execve is tried with the same many times
-}
-
-type fixup struct {
-	at    int // offset of 8 bytes in data
-	place step.Place
-	add   uint64 // for Nowhere: an offset in data, made an address
 }
 
 // newRegion encodes the calls. errfd is the descriptor of the error pipe.
 func newRegion(calls []step.Call, errfd int) (*region, error) {
+	size, err := sizeOf(calls)
+	if err != nil {
+		return nil, err
+	}
+	r, err := mapRegion(size)
+	if err != nil {
+		return nil, err
+	}
+	r.nops = len(calls)
 	l := &layout{
-		data:   make([]byte, headerSize+opSize*(len(calls)), headerSize+opSize*len(calls)+16384),
+		region: r, used: headerSize + opSize*len(calls),
 		slots:  map[*step.Result]int{ErrFD: int(unsafe.Offsetof(header{}.errfd))},
 		holes:  map[*step.Result]int{},
+		words:  map[*uint64]int{},
 		arrays: map[*string]int{},
 	}
-	binary.NativeEndian.PutUint64(l.data[8:], uint64(errfd))
-	binary.NativeEndian.PutUint64(l.data[unsafe.Offsetof(header{}.all):], ^uint64(0))
-	l.fixups = append(l.fixups, fixup{0, step.Nowhere, uint64(headerSize)})
+	if err := l.plan(calls, errfd); err != nil {
+		return nil, errors.Join(err, r.free())
+	}
+	return r, nil
+}
+
+func (l *layout) plan(calls []step.Call, errfd int) error {
+	l.put(int(unsafe.Offsetof(header{}.errfd)), uint64(errfd))
+	l.put(int(unsafe.Offsetof(header{}.all)), ^uint64(0))
+	l.pointer(int(unsafe.Offsetof(header{}.ops)), headerSize)
 	for i := range calls {
 		if err := l.call(headerSize+i*opSize, &calls[i]); err != nil {
-			return nil, fmt.Errorf("%s: %w", calls[i].Name, err)
+			return fmt.Errorf("%s: %w", calls[i].Name, err)
 		}
 	}
 	// A hole is known only after the call that stores into it was laid out.
@@ -97,15 +110,63 @@ func newRegion(calls []step.Call, errfd int) (*region, error) {
 			l.pointer(headerSize+i*opSize+int(unsafe.Offsetof(op{}.hole)), off)
 		}
 	}
-	return l.place(len(calls))
+	return nil
+}
+
+// sizeOf is the most that the data of a plan may take. The kernel would read a
+// string up to its first NUL and no further: another path than the one that was
+// looked at.
+func sizeOf(calls []step.Call) (int, error) {
+	n := headerSize + opSize*len(calls)
+	for i := range calls {
+		n += 8 // a result
+		for _, a := range calls[i].Args {
+			m, err := sizeOfArg(a)
+			if err != nil {
+				return 0, fmt.Errorf("%s: %w", calls[i].Name, err)
+			}
+			n += m
+		}
+	}
+	return n, nil
+}
+
+func sizeOfArg(a step.Arg) (n int, err error) {
+	if s, ok := a.String(); ok {
+		return sizeOfStr(s)
+	}
+	if a.To == nil {
+		return 0, nil
+	}
+	n = 8*len(a.To.Words) + 8*(len(a.To.Vector)+1) + len(a.To.Bytes) + 8
+	for _, s := range a.To.Vector {
+		m, err := sizeOfStr(s)
+		if err != nil {
+			return 0, err
+		}
+		n += m
+	}
+	for _, f := range a.To.Fixups {
+		m, err := sizeOfArg(f)
+		if err != nil {
+			return 0, err
+		}
+		n += m
+	}
+	return n, nil
+}
+
+func sizeOfStr(s string) (int, error) {
+	if strings.IndexByte(s, 0) >= 0 {
+		return 0, fmt.Errorf("%q holds a NUL byte", s)
+	}
+	return len(s) + 8, nil // with its NUL and up to 7 for the alignment of what follows
 }
 
 func (l *layout) put(at int, v uint64) { binary.NativeEndian.PutUint64(l.data[at:], v) }
 
 // pointer makes the 8 bytes at an offset the address of another offset.
-func (l *layout) pointer(at, to int) {
-	l.fixups = append(l.fixups, fixup{at, step.Nowhere, uint64(to)})
-}
+func (l *layout) pointer(at, to int) { l.put(at, uint64(l.header())+uint64(to)) }
 
 func (l *layout) call(at int, c *step.Call) error {
 	if len(c.Args) > 6 || len(c.May) > 3 {
@@ -155,9 +216,10 @@ func (l *layout) slot(r *step.Result) int {
 	return off
 }
 
+// alloc takes room of the region, which is zero.
 func (l *layout) alloc(n int) int {
-	off := len(l.data)
-	l.data = append(l.data, make([]byte, (n+7)&^7)...)
+	off := l.used
+	l.used += (n + 7) &^ 7
 	return off
 }
 
@@ -171,49 +233,50 @@ func (l *layout) arg(at int, a step.Arg) error {
 		}
 		l.pointer(at, off)
 	case a.Place != step.Nowhere:
-		l.fixups = append(l.fixups, fixup{at, a.Place, a.Value})
+		l.put(at, l.at(a.Place)+a.Value)
 	case a.To != nil:
 		return l.memory(at, a.To)
 	default:
 		if s, ok := a.String(); ok {
-			return l.str(at, s)
+			l.str(at, s)
+			return nil
 		}
 		l.put(at, a.Value)
 	}
 	return nil
 }
 
-// str stores a string and its address. The kernel would read it up to its first
-// NUL and no further: another path than the one that was looked at.
-func (l *layout) str(at int, s string) error {
-	if strings.IndexByte(s, 0) >= 0 {
-		return fmt.Errorf("%q holds a NUL byte", s)
+// at is the address of a place.
+func (l *layout) at(p step.Place) uint64 {
+	end := uint64(l.base) + uint64(len(l.mem))
+	switch p {
+	case step.RegionStart:
+		return uint64(l.base)
+	case step.RegionEnd:
+		return end
+	case step.SignalHandler:
+		return uint64(l.base) + uint64(handlerEntry()-entry())
+	case step.AboveRegion:
+		return taskSize(end) - end
 	}
+	return 0
+}
+
+// str stores a string and its address.
+func (l *layout) str(at int, s string) {
 	off := l.alloc(len(s) + 1)
 	copy(l.data[off:], s)
 	l.pointer(at, off)
-	return nil
 }
 
 // memory stores what an argument points at, and its address.
 func (l *layout) memory(at int, m *step.Memory) error {
-	if m.Vector != nil {
-		var first *string
-		if len(m.Vector) > 0 {
-			first = &m.Vector[0]
-			if off, ok := l.arrays[first]; ok {
-				l.pointer(at, off)
-				return nil
-			}
-		}
-		off := l.alloc(8 * (len(m.Vector) + 1))
-		l.arrays[first] = off
-		l.pointer(at, off)
-		for i, s := range m.Vector {
-			if err := l.str(off+8*i, s); err != nil {
-				return err
-			}
-		}
+	switch {
+	case m.Words != nil:
+		l.pointer(at, l.wordsOf(m.Words))
+		return nil
+	case m.Vector != nil:
+		l.pointer(at, l.vector(m.Vector))
 		return nil
 	}
 	off := l.alloc(len(m.Bytes))
@@ -230,42 +293,53 @@ func (l *layout) memory(at int, m *step.Memory) error {
 	return nil
 }
 
-// place maps the region and makes offsets addresses.
-func (l *layout) place(nops int) (*region, error) {
+func (l *layout) wordsOf(w []uint64) int {
+	if off, ok := l.words[&w[0]]; ok {
+		return off
+	}
+	off := l.alloc(8 * len(w))
+	for i, v := range w {
+		l.put(off+8*i, v)
+	}
+	l.words[&w[0]] = off
+	return off
+}
+
+func (l *layout) vector(v []string) int {
+	var first *string
+	if len(v) > 0 {
+		first = &v[0]
+		if off, ok := l.arrays[first]; ok {
+			return off
+		}
+	}
+	off := l.alloc(8 * (len(v) + 1))
+	l.arrays[first] = off
+	for i, s := range v {
+		l.str(off+8*i, s)
+	}
+	return off
+}
+
+// mapRegion maps a region for so many bytes of data, all there at once: a fault
+// for each page would cost more than the page.
+func mapRegion(size int) (*region, error) {
 	page := unix.Getpagesize()
-	size := page + (len(l.data)+page-1)/page*page
+	size = page + (size+page-1)/page*page
 	// Reserve, then map over it: code private (nobody who traces the child can
 	// change the parent's copy), data shared.
 	addr, err := unix.MmapPtr(-1, 0, nil, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return nil, fmt.Errorf("map the plan: %w", err)
 	}
-	r := &region{base: uintptr(addr), mem: unsafe.Slice((*byte)(addr), size), nops: nops}
+	r := &region{base: uintptr(addr), mem: unsafe.Slice((*byte)(addr), size)}
 	r.data = r.mem[page:]
 	if _, err := unix.MmapPtr(-1, 0, unsafe.Add(addr, page), uintptr(size-page), unix.PROT_READ|unix.PROT_WRITE,
-		unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_FIXED); err != nil {
+		unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_FIXED|unix.MAP_POPULATE); err != nil {
 		r.free()
 		return nil, fmt.Errorf("map the plan: %w", err)
 	}
 	copy(r.mem, unsafe.Slice((*byte)(pointer(entry())), codeSize))
-	copy(r.data, l.data)
-	end := uint64(r.base) + uint64(size)
-	for _, f := range l.fixups {
-		v := f.add
-		switch f.place {
-		case step.Nowhere:
-			v += uint64(r.base) + uint64(page)
-		case step.RegionStart:
-			v += uint64(r.base)
-		case step.RegionEnd:
-			v += end
-		case step.SignalHandler:
-			v = uint64(r.base) + uint64(handlerEntry()-entry())
-		case step.AboveRegion:
-			v = taskSize(end) - end
-		}
-		binary.NativeEndian.PutUint64(r.data[f.at:], v)
-	}
 	if err := unix.Mprotect(r.mem[:page], unix.PROT_READ|unix.PROT_EXEC); err != nil {
 		r.free()
 		return nil, fmt.Errorf("make the interpreter executable: %w", err)

@@ -1,7 +1,6 @@
 package step
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
@@ -49,12 +48,13 @@ type Arg struct {
 	show  func(Arg) string // prints what has no constant text
 }
 
-// Memory is what an argument points at.
+// Memory is what an argument points at: one of Words, Vector and Bytes.
 type Memory struct {
+	Words  []uint64 // in native order; may be shared by calls
 	Bytes  []byte
 	Fixups map[int]Arg // within Bytes: 8 bytes that another argument fills
 	Hole   *Hole       // within Bytes: where the result of an earlier call goes
-	Vector []string    // in place of Bytes: a NULL-terminated array of strings
+	Vector []string    // a NULL-terminated array of strings
 }
 
 // Text is how the argument prints.
@@ -94,13 +94,15 @@ const (
 
 // At is an address at a place.
 func At(p Place, offset int) Arg {
-	return Arg{Place: p, Value: uint64(offset), show: func(a Arg) string {
-		text := [...]string{"", "plan", "plan_end", "end", "rest"}[p]
-		if offset != 0 {
-			text += "+" + strconv.Itoa(offset)
-		}
-		return text
-	}}
+	return Arg{Place: p, Value: uint64(offset), show: place}
+}
+
+func place(a Arg) string {
+	text := [...]string{"", "plan", "plan_end", "end", "rest"}[a.Place]
+	if a.Value != 0 {
+		text += "+" + strconv.FormatUint(a.Value, 10)
+	}
+	return text
 }
 
 func newCall(name string, nr uintptr, args ...Arg) Call {
@@ -150,23 +152,21 @@ func Strings(v []string) Arg {
 	if v == nil {
 		v = []string{} // an array of the NULL alone
 	}
-	return Arg{To: &Memory{Vector: v}, show: func(Arg) string {
-		q := make([]string, len(v))
-		for i, s := range v {
-			q[i] = quote(s)
-		}
-		return "[" + strings.Join(q, ", ") + "]"
-	}}
+	return Arg{To: &Memory{Vector: v}, show: vector}
+}
+
+func vector(a Arg) string {
+	q := make([]string, len(a.To.Vector))
+	for i, s := range a.To.Vector {
+		q[i] = quote(s)
+	}
+	return "[" + strings.Join(q, ", ") + "]"
 }
 
 // Struct is a pointer to 64-bit words in native order, the shape of most
 // arguments of newer system calls.
-func Struct(show func() string, words ...uint64) Arg {
-	b := make([]byte, 0, 8*len(words))
-	for _, w := range words {
-		b = binary.NativeEndian.AppendUint64(b, w)
-	}
-	return Arg{To: &Memory{Bytes: b}, show: func(Arg) string { return show() }}
+func Struct(show func(words []uint64) string, words ...uint64) Arg {
+	return Arg{To: &Memory{Words: words}, show: func(a Arg) string { return show(a.To.Words) }}
 }
 
 // Blob is a pointer to bytes of any shape.

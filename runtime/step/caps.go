@@ -3,6 +3,7 @@ package step
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,11 +17,10 @@ func (s DropBounding) String() string { return fmt.Sprintf("drop capabilities %#
 
 // Calls implements Step.
 func (s DropBounding) Calls() []Call {
-	var calls []Call
+	calls := make([]Call, 0, bits.OnesCount64(s.Drop))
 	for n := range 64 {
 		if s.Drop>>n&1 == 1 {
-			calls = append(calls, newCall("prctl", unix.SYS_PRCTL,
-				Flags(unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"), Flags(uint64(n), CapName(n))))
+			calls = append(calls, newCall("prctl", unix.SYS_PRCTL, Flags(unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"), capability(n)))
 		}
 	}
 	return calls
@@ -47,16 +47,18 @@ func (s Capabilities) Calls() []Call {
 			data = binary.NativeEndian.AppendUint32(data, uint32(set>>(32*half)))
 		}
 	}
-	text := fmt.Sprintf("{effective=%#x, permitted=%#x, inheritable=%#x}", s.Effective, s.Permitted, s.Inheritable)
+	sets := Arg{To: &Memory{Bytes: data}, show: func(Arg) string {
+		return fmt.Sprintf("{effective=%#x, permitted=%#x, inheritable=%#x}", s.Effective, s.Permitted, s.Inheritable)
+	}}
 	ambient := Flags(unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT")
 	calls := []Call{
-		newCall("capset", unix.SYS_CAPSET, header, Blob(text, data)),
+		newCall("capset", unix.SYS_CAPSET, header, sets),
 		newCall("prctl", unix.SYS_PRCTL, ambient, Flags(unix.PR_CAP_AMBIENT_CLEAR_ALL, "PR_CAP_AMBIENT_CLEAR_ALL"), Int(0), Int(0), Int(0)),
 	}
 	for n := range 64 {
 		if s.Ambient>>n&1 == 1 {
 			calls = append(calls, newCall("prctl", unix.SYS_PRCTL, ambient,
-				Flags(unix.PR_CAP_AMBIENT_RAISE, "PR_CAP_AMBIENT_RAISE"), Flags(uint64(n), CapName(n)), Int(0), Int(0)))
+				Flags(unix.PR_CAP_AMBIENT_RAISE, "PR_CAP_AMBIENT_RAISE"), capability(n), Int(0), Int(0)))
 		}
 	}
 	return calls
@@ -79,6 +81,10 @@ func CapName(n int) string {
 		return "CAP_" + capNames[n]
 	}
 	return fmt.Sprintf("CAP_%d", n)
+}
+
+func capability(n int) Arg {
+	return Arg{Value: uint64(n), show: func(a Arg) string { return CapName(int(a.Value)) }}
 }
 
 // CapNumber is the number of a capability by its full name, -1 if unknown.

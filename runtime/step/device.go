@@ -16,24 +16,26 @@ type Node struct {
 	Major, Minor uint32
 	UID, GID     uint32
 
+	In *Result // its directory, if OpenDir has opened it
+
 	OrBind bool // where mknod is refused (by the device filter of a cgroup above, say) the host's node is bound
 }
 
 func (s Node) String() string {
-	kind := map[uint32]string{unix.S_IFCHR: "c", unix.S_IFBLK: "b", unix.S_IFIFO: "p"}[s.Mode&unix.S_IFMT]
+	kind := [...]string{unix.S_IFCHR >> 12: "c", unix.S_IFBLK >> 12: "b", unix.S_IFIFO >> 12: "p"}[s.Mode&unix.S_IFMT>>12]
 	return fmt.Sprintf("mknod %s %s %d %d", s.Path, kind, s.Major, s.Minor)
 }
 
 // Calls implements Step.
 func (s Node) Calls() []Call {
-	rel, parent := relative(s.Path), &Result{Name: "dir"}
-	kind := map[uint32]string{unix.S_IFCHR: "S_IFCHR", unix.S_IFBLK: "S_IFBLK", unix.S_IFIFO: "S_IFIFO"}[s.Mode&unix.S_IFMT]
-	calls := makeDirs(s.Root, path.Dir(rel), 0o755)
-	calls = append(calls,
-		openIn(s.Root, path.Dir(rel), unix.O_DIRECTORY).to(parent),
-		newCall("mknodat", unix.SYS_MKNODAT, From(parent), Str(path.Base(rel)),
-			Flags(uint64(s.Mode), fmt.Sprintf("%s|0%o", kind, s.Mode&0o7777)),
-			Flags(unix.Mkdev(s.Major, s.Minor), fmt.Sprintf("makedev(%d, %d)", s.Major, s.Minor))).may(0, unix.EEXIST))
+	rel, parent := relative(s.Path), s.In
+	var calls []Call
+	if parent == nil {
+		parent = &Result{Name: "dir"}
+		calls = openDirIn(s.Root, path.Dir(rel), 0, unix.RESOLVE_IN_ROOT, parent)
+	}
+	calls = append(calls, newCall("mknodat", unix.SYS_MKNODAT, From(parent), Str(path.Base(rel)),
+		Arg{Value: uint64(s.Mode), show: nodeMode}, Arg{Value: unix.Mkdev(s.Major, s.Minor), show: nodeNumber}).may(0, unix.EEXIST))
 	if s.OrBind {
 		return s.orBind(calls, parent)
 	}
@@ -42,6 +44,15 @@ func (s Node) Calls() []Call {
 			Int(int(s.UID)), Int(int(s.GID)), Flags(unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW")))
 	}
 	return calls
+}
+
+func nodeMode(a Arg) string {
+	kind := [...]string{unix.S_IFCHR >> 12: "S_IFCHR", unix.S_IFBLK >> 12: "S_IFBLK", unix.S_IFIFO >> 12: "S_IFIFO"}[a.Value&unix.S_IFMT>>12]
+	return fmt.Sprintf("%s|0%o", kind, a.Value&0o7777)
+}
+
+func nodeNumber(a Arg) string {
+	return fmt.Sprintf("makedev(%d, %d)", unix.Major(a.Value), unix.Minor(a.Value))
 }
 
 // orBind goes on after the mknodat at the end of calls.
@@ -64,18 +75,34 @@ func (s Node) orBind(calls []Call, parent *Result) []Call {
 type Symlink struct {
 	Root     *Result
 	Path, To string
+	In       *Result // its directory, if OpenDir has opened it
 }
 
 func (s Symlink) String() string { return fmt.Sprintf("ln -s %s %s", s.To, s.Path) }
 
 // Calls implements Step.
 func (s Symlink) Calls() []Call {
-	rel, dir := relative(s.Path), &Result{Name: "dir"}
-	return []Call{
-		openIn(s.Root, path.Dir(rel), unix.O_DIRECTORY).to(dir),
-		newCall("symlinkat", unix.SYS_SYMLINKAT, Str(s.To), From(dir), Str(path.Base(rel))).may(0, unix.EEXIST),
+	rel, dir := relative(s.Path), s.In
+	var calls []Call
+	if dir == nil {
+		dir = &Result{Name: "dir"}
+		calls = []Call{openIn(s.Root, path.Dir(rel), unix.O_DIRECTORY).to(dir)}
 	}
+	return append(calls, newCall("symlinkat", unix.SYS_SYMLINKAT, Str(s.To), From(dir), Str(path.Base(rel))).may(0, unix.EEXIST))
 }
+
+// OpenDir opens a directory of the container, creating what of it is missing, for
+// the steps that put something there.
+type OpenDir struct {
+	Root *Result
+	Path string
+	Dir  *Result
+}
+
+func (s OpenDir) String() string { return "open " + s.Path }
+
+// Calls implements Step.
+func (s OpenDir) Calls() []Call { return openDirIn(s.Root, s.Path, 0, unix.RESOLVE_IN_ROOT, s.Dir) }
 
 // Terminal opens a pseudo terminal of the container's own devpts, sends its
 // master to the parent over Socket, makes it the controlling terminal and the

@@ -117,16 +117,34 @@ func openFrom(root *Result, name string, flags, resolve uint64) Call {
 	return newCall("openat2", unix.SYS_OPENAT2, From(root), Str(relative(name)), openHow(flags, resolve), Int(24))
 }
 
+// hows are the struct open_how that plans are full of: made once for all.
+var hows = [...]Memory{
+	{Words: []uint64{unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, 0, unix.RESOLVE_IN_ROOT}},
+	{Words: []uint64{unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, 0, strictly}},
+	{Words: []uint64{unix.O_PATH | unix.O_CLOEXEC, 0, unix.RESOLVE_IN_ROOT}},
+	{Words: []uint64{unix.O_PATH | unix.O_CLOEXEC, 0, strictly}},
+}
+
 // openHow is struct open_how.
 func openHow(flags, resolve uint64) Arg {
-	return Struct(func() string {
-		return "{" + openFlags(flags) + ", " + names(resolve, []flagName{{unix.RESOLVE_IN_ROOT, "RESOLVE_IN_ROOT"},
-			{unix.RESOLVE_NO_SYMLINKS, "RESOLVE_NO_SYMLINKS"}, {unix.RESOLVE_NO_MAGICLINKS, "RESOLVE_NO_MAGICLINKS"}}) + "}"
-	}, flags, 0, resolve)
+	for i := range hows {
+		if w := hows[i].Words; w[0] == flags && w[2] == resolve {
+			return Arg{To: &hows[i], show: showHow}
+		}
+	}
+	return Arg{To: &Memory{Words: []uint64{flags, 0, resolve}}, show: showHow}
+}
+
+func showHow(a Arg) string {
+	return "{" + openFlags(a.To.Words[0]) + ", " + names(a.To.Words[2], []flagName{{unix.RESOLVE_IN_ROOT, "RESOLVE_IN_ROOT"},
+		{unix.RESOLVE_NO_SYMLINKS, "RESOLVE_NO_SYMLINKS"}, {unix.RESOLVE_NO_MAGICLINKS, "RESOLVE_NO_MAGICLINKS"}}) + "}"
 }
 
 // relative is a cleaned path below the root, "." for the root itself.
 func relative(name string) string {
+	if clean := path.Clean(name); len(clean) > 1 && clean[0] == '/' {
+		return clean[1:]
+	}
 	name = path.Clean("/" + name)[1:]
 	if name == "" {
 		return "."
@@ -135,25 +153,36 @@ func relative(name string) string {
 }
 
 // makeDirs creates the directories of name that are missing.
-func makeDirs(root *Result, name string, mode uint32) []Call {
-	return makeDirsBy(root, name, mode, unix.RESOLVE_IN_ROOT)
-}
-
-func makeDirsBy(root *Result, name string, mode uint32, resolve uint64) []Call {
+func makeDirs(root *Result, name string, mode uint32, resolve uint64) []Call {
 	var calls []Call
 	parent := root
-	parts := strings.Split(relative(name), "/")
-	for i, p := range parts {
-		if p == "." {
-			continue
+	rel := relative(name)
+	for from := 0; rel != "." && from < len(rel); {
+		end := len(rel)
+		if i := strings.IndexByte(rel[from:], '/'); i >= 0 {
+			end = from + i
 		}
-		if i > 0 {
+		if from > 0 {
 			parent = &Result{Name: "parent"}
-			calls = append(calls, openFrom(root, strings.Join(parts[:i], "/"), unix.O_DIRECTORY, resolve).to(parent))
+			calls = append(calls, openFrom(root, rel[:from-1], unix.O_DIRECTORY, resolve).to(parent))
 		}
-		calls = append(calls, newCall("mkdirat", unix.SYS_MKDIRAT, From(parent), Str(p), Octal(mode)).may(0, unix.EEXIST))
+		calls = append(calls, newCall("mkdirat", unix.SYS_MKDIRAT, From(parent), Str(rel[from:end]), Octal(mode)).may(0, unix.EEXIST))
+		from = end + 1
 	}
 	return calls
+}
+
+// openDirIn opens a directory and creates what of it is missing. Most are there,
+// so it first looks: that costs less than a mkdir of what is there.
+func openDirIn(root *Result, name string, flags, resolve uint64, dir *Result) []Call {
+	open := openFrom(root, name, flags|unix.O_DIRECTORY, resolve).to(dir)
+	make := makeDirs(root, name, 0o755, resolve)
+	if len(make) == 0 {
+		return []Call{open}
+	}
+	first := open.may(0, unix.ENOENT)
+	first.Then = len(make) + 1
+	return append(append([]Call{first}, make...), open)
 }
 
 // makeFile creates an empty file to mount upon, and its directories.
@@ -163,7 +192,7 @@ func makeFile(root *Result, name string) []Call {
 	var calls []Call
 	if dir != "." {
 		parent = &Result{Name: "parent"}
-		calls = append(makeDirs(root, dir, 0o755), openIn(root, dir, unix.O_DIRECTORY).to(parent))
+		calls = openDirIn(root, dir, 0, unix.RESOLVE_IN_ROOT, parent)
 	}
 	return append(calls, newCall("mknodat", unix.SYS_MKNODAT, From(parent), Str(path.Base(rel)),
 		Flags(unix.S_IFREG|0o644, "S_IFREG|0644"), Int(0)).may(0, unix.EEXIST))
@@ -180,7 +209,7 @@ func (s MakeDir) String() string { return "mkdir -p " + s.Path }
 
 // Calls implements Step.
 func (s MakeDir) Calls() []Call {
-	c := makeDirs(s.Root, s.Path, s.Mode)
+	c := makeDirs(s.Root, s.Path, s.Mode, unix.RESOLVE_IN_ROOT)
 	if len(c) == 0 { // the root itself
 		c = []Call{openIn(s.Root, s.Path, unix.O_DIRECTORY)}
 	}
@@ -216,11 +245,12 @@ func (s MountFS) Calls() []Call {
 		resolve = strictly
 	}
 	var calls []Call
-	if !s.NoCreate {
-		calls = makeDirsBy(s.Root, s.Target, 0o755, resolve)
+	if s.NoCreate {
+		calls = []Call{openFrom(s.Root, s.Target, unix.O_DIRECTORY, resolve).to(t)}
+	} else {
+		calls = openDirIn(s.Root, s.Target, 0, resolve, t)
 	}
 	calls = append(calls,
-		openFrom(s.Root, s.Target, unix.O_DIRECTORY, resolve).to(t),
 		newCall("fchdir", unix.SYS_FCHDIR, From(t)),
 		newCall("mount", unix.SYS_MOUNT, Str(s.Source), Str("."), Str(s.Type), mountFlags(s.Flags), data))
 	if s.There {
@@ -298,19 +328,22 @@ func (s PlaceTree) String() string { return "bind it to " + s.Target }
 // Calls implements Step.
 func (s PlaceTree) Calls() []Call {
 	t := &Result{Name: "target"}
-	calls, flags := makeDirs(s.Root, s.Target, 0o755), uint64(unix.O_DIRECTORY)
-	if s.File {
-		calls, flags = makeFile(s.Root, s.Target), 0
-	}
+	var calls []Call
+	flags := uint64(0)
 	if s.NoFollow {
-		flags |= unix.O_NOFOLLOW
+		flags = unix.O_NOFOLLOW
+	}
+	if s.File {
+		calls = append(makeFile(s.Root, s.Target), openIn(s.Root, s.Target, flags).to(t))
+	} else {
+		calls = openDirIn(s.Root, s.Target, flags, unix.RESOLVE_IN_ROOT, t)
 	}
 	tree := s.Given
 	if tree == nil {
 		from := From(s.Tree)
 		tree = &from
 	}
-	return append(calls, openIn(s.Root, s.Target, flags).to(t), moveMountOf(*tree, t))
+	return append(calls, moveMountOf(*tree, t))
 }
 
 func moveMount(tree, target *Result) Call { return moveMountOf(From(tree), target) }
@@ -353,11 +386,12 @@ func (a MountAttr) call(mount *Result, recursive bool) Call {
 	if recursive {
 		flags, text = flags|unix.AT_RECURSIVE, text+"|AT_RECURSIVE"
 	}
-	show := func() string {
-		return fmt.Sprintf("{set=%s, clear=%s, propagation=%s}", attrNames(a.Set), attrNames(a.Clear), mountFlags(a.Propagation).Text())
-	}
 	return newCall("mount_setattr", unix.SYS_MOUNT_SETATTR, From(mount), Str(""), Flags(flags, text),
-		Struct(show, a.Set, a.Clear, a.Propagation, 0), Int(32))
+		Struct(showAttr, a.Set, a.Clear, a.Propagation, 0), Int(32))
+}
+
+func showAttr(w []uint64) string {
+	return fmt.Sprintf("{set=%s, clear=%s, propagation=%s}", attrNames(w[0]), attrNames(w[1]), mountFlags(w[2]).Text())
 }
 
 // SetAttrAt changes the mount that lies on a path of the container.

@@ -19,7 +19,7 @@ func (Signals) String() string { return "unblock all signals" }
 // Calls implements Step.
 func (Signals) Calls() []Call {
 	return []Call{newCall("rt_sigprocmask", unix.SYS_RT_SIGPROCMASK,
-		Flags(2, "SIG_SETMASK"), Struct(func() string { return "[]" }, 0), Null, Int(8))}
+		Flags(2, "SIG_SETMASK"), Struct(func([]uint64) string { return "[]" }, 0), Null, Int(8))}
 }
 
 // DieBySignal lets a container that waits end by the signals that ask for it. Its
@@ -157,7 +157,7 @@ func (s Handover) String() string { return "go on in a new process" }
 func (s Handover) Calls() []Call {
 	flags := s.Flags | unix.CLONE_PARENT
 	c := newCall("clone3", unix.SYS_CLONE3,
-		Struct(func() string { return "{flags=" + CloneNames(flags) + "}" }, flags, 0, 0, 0, 0, 0, 0, 0), Int(64))
+		Struct(func(w []uint64) string { return "{flags=" + CloneNames(w[0]) + "}" }, flags, 0, 0, 0, 0, 0, 0, 0), Int(64))
 	c.Hand = true
 	return []Call{c}
 }
@@ -232,7 +232,7 @@ func (s Rlimit) String() string {
 // Calls implements Step.
 func (s Rlimit) Calls() []Call {
 	return []Call{newCall("prlimit64", unix.SYS_PRLIMIT64, Int(0), Flags(uint64(s.Resource), s.Name),
-		Struct(func() string { return fmt.Sprintf("{%d, %d}", s.Soft, s.Hard) }, s.Soft, s.Hard), Null)}
+		Struct(func(w []uint64) string { return fmt.Sprintf("{%d, %d}", w[0], w[1]) }, s.Soft, s.Hard), Null)}
 }
 
 // Await reads one byte which the parent writes when its part is done, such as

@@ -30,7 +30,7 @@ func (p *Plan) Add(s ...Step) { p.Steps = append(p.Steps, s...) }
 
 // Calls is the plan flattened, with the step that each call belongs to.
 func (p *Plan) Calls() (calls []Call, owner []int) {
-	calls, owner = make([]Call, 0, 6*len(p.Steps)), make([]int, 0, 6*len(p.Steps))
+	calls, owner = make([]Call, 0, 4*len(p.Steps)), make([]int, 0, 4*len(p.Steps))
 	for i, s := range p.Steps {
 		for _, c := range s.Calls() {
 			calls = append(calls, c)

@@ -27,7 +27,7 @@ func all() []Step {
 		ReadOnlyPath{Inside{root, "/proc/sys", true, true}}, MaskFile{Inside{Root: root, Path: "/srv/x"}}, EmptyDir{"/sys", tree}, MaskDir{Inside{Root: root, Path: "/proc/acpi", Kernel: true}, tree},
 		PivotRoot{root}, MoveRoot{root, []string{"/proc"}}, Chroot{root}, Chdir{Path: "/w"}, Chdir{"/w", &Result{"cwd", -1}}, ChdirAgain{"/w", &Result{"cwd", -1}},
 		Node{Root: root, Path: "/dev/null", Mode: unix.S_IFCHR | 0o666, Major: 1, Minor: 3, UID: 1},
-		Node{Root: root, Path: "/dev/null", Mode: unix.S_IFCHR | 0o666, OrBind: true}, Symlink{root, "/dev/fd", "/proc/self/fd"}, Terminal{Root: root, Socket: Int(20), Console: true}, Terminal{Socket: Int(20)},
+		Node{Root: root, Path: "/dev/null", Mode: unix.S_IFCHR | 0o666, OrBind: true}, Symlink{root, "/dev/fd", "/proc/self/fd", nil}, Symlink{root, "/dev/fd", "/proc/self/fd", tree}, OpenDir{root, "/dev/net", tree}, Terminal{Root: root, Socket: Int(20), Console: true}, Terminal{Socket: Int(20)},
 	}
 }
 
@@ -69,7 +69,7 @@ func TestContainerPathsGoByDescriptor(t *testing.T) {
 	for _, s := range []Step{
 		MountFS{Root: root, Source: "tmpfs", Type: "tmpfs", Target: hostile}, MakeDir{root, hostile, 0o755},
 		PlaceTree{Root: root, Tree: &Result{Name: "tree"}, Target: hostile, File: true}, MaskFile{Inside{Root: root, Path: hostile}},
-		MaskDir{Inside{Root: root, Path: hostile}, root}, ReadOnlyPath{Inside{Root: root, Path: hostile}}, SetAttrAt{Root: root, Path: hostile}, Node{Root: root, Path: hostile, Mode: unix.S_IFCHR}, Symlink{root, hostile, "to"},
+		MaskDir{Inside{Root: root, Path: hostile}, root}, ReadOnlyPath{Inside{Root: root, Path: hostile}}, SetAttrAt{Root: root, Path: hostile}, Node{Root: root, Path: hostile, Mode: unix.S_IFCHR}, Symlink{root, hostile, "to", nil}, OpenDir{root, hostile, &Result{Name: "dir"}},
 	} {
 		for _, c := range s.Calls() {
 			if text := c.String(); strings.Contains(text, "..") || strings.Contains(text, "AT_FDCWD, \"x") {
