@@ -31,6 +31,10 @@ type Process struct {
 	Pid   int
 	Pidfd *os.File
 
+	// Status is how the first process of a plan that hands itself over ended:
+	// Pid is 0 if it ended before.
+	Status unix.WaitStatus
+
 	plan   *step.Plan
 	calls  []step.Call
 	owner  []int
@@ -122,9 +126,8 @@ func newCell() *int32 {
 // plan's caller to know that there is one. The error, if a call of the plan
 // failed before, comes from Started.
 func (p *Process) Handed() error {
-	var ws unix.WaitStatus
 	for {
-		_, err := unix.Wait4(p.Pid, &ws, 0, nil)
+		_, err := unix.Wait4(p.Pid, &p.Status, 0, nil)
 		if err == unix.EINTR {
 			continue
 		}
