@@ -132,6 +132,11 @@ func (c *Container) destroy(ctx context.Context) error {
 	if err := c.state.Cgroup.Manager().Remove(); err != nil {
 		return err
 	}
+	if g := c.state.Resctrl; g != nil {
+		if err := g.Remove(); err != nil {
+			return fmt.Errorf("unable to remove container's IntelRDT group: %w", err)
+		}
+	}
 	if spec, err := c.hooks(); err == nil && spec != nil {
 		for i := range spec.Hooks.Poststop {
 			if err := c.outside(ctx, "poststop", spec.Hooks.Poststop[i:i+1], Stopped); err != nil {

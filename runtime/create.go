@@ -249,6 +249,9 @@ func (m *maker) undo() error {
 	if m.cgroup != nil && m.applied() {
 		errs = append(errs, m.cgroup.Remove())
 	}
+	if m.state.Resctrl != nil {
+		errs = append(errs, m.state.Resctrl.Remove())
+	}
 	return errors.Join(append(errs, os.RemoveAll(m.dir))...)
 }
 

@@ -89,7 +89,9 @@ func (m *maker) decide(ctx context.Context) (engine.Config, error) {
 		c.Mounted = func(pid int) error { return m.mountedHooks(ctx, pid) }
 	}
 	if s.Linux.IntelRdt != nil {
-		return c, errors.New("intelRdt is not supported by this version: the configuration asks for linux.intelRdt")
+		if err := m.decideResctrl(&c); err != nil {
+			return c, err
+		}
 	}
 	c.NoSetgroups = m.state.NoSetgroups
 	setHome(s.Process, s.Root.Path)

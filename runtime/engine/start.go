@@ -143,6 +143,11 @@ func (l *launch) began() error {
 			return err
 		}
 	}
+	if c.Resctrl != nil {
+		if err := l.timed("# its group of resctrl", func() error { return c.Resctrl.Enter(l.child.Pid) }); err != nil {
+			return fmt.Errorf("unable to apply Intel RDT configuration: %w", err)
+		}
+	}
 	if c.filtered() && l.cgroup != nil {
 		// Compiling it takes the kernel a third of a millisecond: time enough for the child.
 		err := l.timed(fmt.Sprintf("# device filter of %d rules: bpf(BPF_PROG_LOAD), bpf(BPF_PROG_ATTACH)", len(c.Devices)), func() error {
