@@ -21,7 +21,10 @@ func TestLayoutMatchesAssembly(t *testing.T) {
 	want := map[string]uintptr{
 		"header_ops": unsafe.Offsetof(header{}.ops), "header_errfd": unsafe.Offsetof(header{}.errfd),
 		"header_report": unsafe.Offsetof(header{}.report),
-		"op_nr":         unsafe.Offsetof(op{}.nr), "op_args": unsafe.Offsetof(op{}.args), "op_save": unsafe.Offsetof(op{}.save),
+		"apart_outer":   unsafe.Offsetof(apart{}.outer), "apart_inner": unsafe.Offsetof(apart{}.inner), "apart_code": unsafe.Offsetof(apart{}.code),
+		"apart_header": unsafe.Offsetof(apart{}.header), "apart_ns": unsafe.Offsetof(apart{}.ns), "apart_helper": unsafe.Offsetof(apart{}.helper),
+		"apart_result": unsafe.Offsetof(apart{}.result), "apart_args_size": unsafe.Sizeof(cloneArgs{}),
+		"op_nr": unsafe.Offsetof(op{}.nr), "op_args": unsafe.Offsetof(op{}.args), "op_save": unsafe.Offsetof(op{}.save),
 		"op_hole": unsafe.Offsetof(op{}.hole), "op_refs": unsafe.Offsetof(op{}.refs), "op_flags": unsafe.Offsetof(op{}.flags),
 		"op_may": unsafe.Offsetof(op{}.may), "op_skip": unsafe.Offsetof(op{}.skip), "op_result": unsafe.Offsetof(op{}.result),
 		"op_tick": unsafe.Offsetof(op{}.tick), "op_size": unsafe.Sizeof(op{}),

@@ -126,15 +126,8 @@ func newCell() *int32 {
 // plan's caller to know that there is one. The error, if a call of the plan
 // failed before, comes from Started.
 func (p *Process) Handed() error {
-	for {
-		_, err := unix.Wait4(p.Pid, &p.Status, 0, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("wait for the process that joins namespaces: %w", err)
-		}
-		break
+	if err := reap(p.Pid, &p.Status); err != nil {
+		return fmt.Errorf("wait for the process that joins namespaces: %w", err)
 	}
 	p.Pidfd.Close()
 	pid := p.region.handed()
@@ -168,10 +161,13 @@ func (p *Process) Result(r *step.Result) (int64, bool) {
 // clone runs clone3. ForkLock keeps descriptors that are being made, and not yet
 // close-on-exec, out of the child.
 func (p *Process) clone(args *cloneArgs, r *region, pidns *os.File) (int, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if registered() {
+		return forkApart(args, r, pidns)
+	}
 	if pidns != nil {
 		// For children only (pid_namespaces(7)); the thread goes back below.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
 		if err := unix.Setns(int(pidns.Fd()), unix.CLONE_NEWPID); err != nil {
 			return 0, fmt.Errorf("join the pid namespace: %w", err)
 		}
