@@ -144,6 +144,9 @@ func (c *Container) destroy(ctx context.Context) error {
 			}
 		}
 	}
+	if err := c.unmountRoot(); err != nil {
+		return err
+	}
 	if err := c.removeDir(); err != nil {
 		return fmt.Errorf("remove the directory of container %s: %w", c.ID, err)
 	}

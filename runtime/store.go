@@ -64,6 +64,7 @@ type state struct {
 	OwnPids      bool         `json:"ownPids,omitempty"` // a pid namespace of its own
 	Hooks        bool         `json:"hooks,omitempty"`   // of start or delete: the configuration has to be read for them
 	NoSetgroups  bool         `json:"noSetgroups,omitempty"`
+	RootMount    uint64       `json:"rootMount,omitempty"` // see noteRoot
 }
 
 // The errors that callers tell apart. Their texts are those of runc, which
