@@ -132,7 +132,8 @@ a6:
 	MOVQ op_nr(R13), AX
 	SYSCALL
 	CMPQ AX, $-4 // EINTR: a stop signal came and went
-	JEQ  a6again
+	JEQ  interrupted
+returned:
 	MOVQ AX, BX
 	MOVQ AX, op_result(R13)
 	RDTSC
@@ -171,8 +172,12 @@ then:
 advance:
 	ADDQ $op_size, R13
 	JMP  next
-a6again:
-	JMP  next
+interrupted:
+	MOVL op_flags(R13), R14
+	TESTL $flag_once, R14
+	JZ   next
+	XORL AX, AX
+	JMP  returned
 error:
 	MOVQ BX, AX
 	NEGQ AX

@@ -121,7 +121,8 @@ a6:
 	MOVD op_nr(R20), R8
 	SVC
 	CMN  $4, R0 // EINTR: a stop signal came and went
-	BEQ  next
+	BEQ  interrupted
+returned:
 	MOVD R0, op_result(R20)
 	WORD $0xd53be049 // MRS CNTVCT_EL0, R9
 	MOVD R9, op_tick(R20)
@@ -136,6 +137,12 @@ notread:
 	CBZ  R0, store
 	TBNZ $1, R21, reaper
 	TBNZ $2, R21, hand
+	B    store
+interrupted:
+	MOVWU op_flags(R20), R21
+	TBZ  $3, R21, next
+	MOVD ZR, R0
+	B    returned
 store:
 	MOVD op_save(R20), R9
 	CBZ  R9, then

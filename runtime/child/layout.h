@@ -32,3 +32,4 @@
 #define flag_nonzero 1
 #define flag_reap 2
 #define flag_hand 4
+#define flag_once 8

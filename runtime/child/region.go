@@ -41,6 +41,7 @@ const (
 	flagNonZero = 1
 	flagReap    = 2
 	flagHand    = 4
+	flagOnce    = 8 // not made again after EINTR
 
 	codeSize   = 1024 // at least the interpreter's text
 	headerSize = int(unsafe.Sizeof(header{}))
@@ -132,6 +133,9 @@ func (l *layout) call(at int, c *step.Call) error {
 	}
 	if c.Hand {
 		flags |= flagHand
+	}
+	if c.Nr == unix.SYS_CLOSE {
+		flags |= flagOnce // Linux closes it in any case (close(2))
 	}
 	ne := binary.NativeEndian
 	ne.PutUint32(l.data[at+int(unsafe.Offsetof(op{}.refs)):], refs)
@@ -262,7 +266,7 @@ func (l *layout) place(nops int) (*region, error) {
 		case step.SignalHandler:
 			v = uint64(r.base) + uint64(handlerEntry()-entry())
 		case step.AboveRegion:
-			v = taskSize(end) - end
+			v = taskSize() - end
 		}
 		binary.NativeEndian.PutUint64(r.data[f.at:], v)
 	}
