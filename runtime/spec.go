@@ -74,7 +74,10 @@ func (m *maker) decide(ctx context.Context) (engine.Config, error) {
 	if err := m.decideCgroup(&c); err != nil {
 		return c, err
 	}
-	var err error
+	err := checkDevices(s.Linux, m.store.Rootless)
+	if err != nil {
+		return c, err
+	}
 	if c.Seccomp, err = seccomp.Compile(s.Linux.Seccomp, goruntime.GOARCH); err != nil {
 		return c, fmt.Errorf("seccomp: %w", err)
 	}
