@@ -10,7 +10,7 @@ type OCIStats struct {
 	Pids              OCIPids               `json:"pids"`
 	Blkio             OCIBlkio              `json:"blkio"`
 	Hugetlb           map[string]OCIHugetlb `json:"hugetlb"`
-	IntelRdt          OCIIntelRdt           `json:"intel_rdt"`
+	IntelRdt          any                   `json:"intel_rdt"` // of package resctrl; else an empty object
 	NetworkInterfaces []OCINetwork          `json:"network_interfaces"`
 }
 
@@ -100,13 +100,6 @@ type OCIHugetlb struct {
 	Failcnt uint64 `json:"failcnt"`
 }
 
-// OCIIntelRdt is filled by whoever manages resctrl.
-type OCIIntelRdt struct {
-	L3CacheSchema string   `json:"l3_cache_schema,omitempty"`
-	MemBwSchema   string   `json:"mem_bw_schema,omitempty"`
-	Schemata      []string `json:"schemata,omitempty"`
-}
-
 // OCINetwork is one interface; runc names its fields so.
 type OCINetwork struct {
 	Name                                    string
@@ -116,7 +109,7 @@ type OCINetwork struct {
 
 // OCI gives the statistics runc's form.
 func (s *Stats) OCI() *OCIStats {
-	o := &OCIStats{Hugetlb: map[string]OCIHugetlb{}}
+	o := &OCIStats{Hugetlb: map[string]OCIHugetlb{}, IntelRdt: struct{}{}}
 	const usec = 1000 // nanoseconds
 	o.CPU = OCICPU{
 		Usage:      OCICPUUsage{Total: s.CPU["usage_usec"] * usec, Kernel: s.CPU["system_usec"] * usec, User: s.CPU["user_usec"] * usec},

@@ -132,12 +132,20 @@ func (c *Container) destroy(ctx context.Context) error {
 	if err := c.state.Cgroup.Manager().Remove(); err != nil {
 		return err
 	}
+	if g := c.state.Resctrl; g != nil {
+		if err := g.Remove(); err != nil {
+			return fmt.Errorf("unable to remove container's IntelRDT group: %w", err)
+		}
+	}
 	if spec, err := c.hooks(); err == nil && spec != nil {
 		for i := range spec.Hooks.Poststop {
 			if err := c.outside(ctx, "poststop", spec.Hooks.Poststop[i:i+1], Stopped); err != nil {
 				c.store.warn("%v", err)
 			}
 		}
+	}
+	if err := c.unmountRoot(); err != nil {
+		return err
 	}
 	if err := c.removeDir(); err != nil {
 		return fmt.Errorf("remove the directory of container %s: %w", c.ID, err)

@@ -113,6 +113,7 @@ func (m *maker) start(ctx context.Context) (err error) {
 	m.state = state{ID: m.ID, Bundle: m.o.Bundle, Rootfs: m.spec.Root.Path, Version: specs.Version, Owner: os.Geteuid(),
 		Notes: m.spec.Annotations, Boot: engine.BootID(), NoNewKeyring: m.o.NoNewKeyring, OwnPids: ownPids(m.spec), Hooks: laterHooks(m.spec),
 		Created: time.Now().UTC().Format(time.RFC3339Nano)}
+	m.noteRoot()
 	if m.config, err = m.decide(ctx); err != nil {
 		return err
 	}
@@ -249,7 +250,10 @@ func (m *maker) undo() error {
 	if m.cgroup != nil && m.applied() {
 		errs = append(errs, m.cgroup.Remove())
 	}
-	return errors.Join(append(errs, os.RemoveAll(m.dir))...)
+	if m.state.Resctrl != nil {
+		errs = append(errs, m.state.Resctrl.Remove())
+	}
+	return errors.Join(append(errs, m.unmountRoot(), os.RemoveAll(m.dir))...)
 }
 
 // applied: a cgroup that was there and in use, which is an error, is not ours to remove.

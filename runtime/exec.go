@@ -104,6 +104,9 @@ func (c *Container) execConfig(spec *specs.Spec, o *ExecOptions) (engine.ExecCon
 	if cfg.Labels, err = labels(p.ApparmorProfile, p.SelinuxLabel); err != nil {
 		return cfg, err
 	}
+	if c.state.Resctrl != nil {
+		cfg.Resctrl = *c.state.Resctrl
+	}
 	setHome(&p, fmt.Sprintf("/proc/%d/root", c.state.Pid))
 	return cfg, nil
 }

@@ -216,7 +216,6 @@ func TestAttributesThatAreRefused(t *testing.T) {
 			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 8}
 		},
 		"invalid personality domain":           func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{Domain: "x"} },
-		"intelRdt is not supported":            func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{} },
 		"rootfsPropagation=x is not supported": func(s *specs.Spec) { s.Linux.RootfsPropagation = "x" },
 		"holds a NUL byte":                     func(s *specs.Spec) { s.Process.Args = []string{"a\x00b"} },
 		"process.cwd \"x\" is not an absolute": func(s *specs.Spec) { s.Process.Cwd = "x" },

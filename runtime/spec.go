@@ -74,7 +74,10 @@ func (m *maker) decide(ctx context.Context) (engine.Config, error) {
 	if err := m.decideCgroup(&c); err != nil {
 		return c, err
 	}
-	var err error
+	err := checkDevices(s.Linux, m.store.Rootless)
+	if err != nil {
+		return c, err
+	}
 	if c.Seccomp, err = seccomp.Compile(s.Linux.Seccomp, goruntime.GOARCH); err != nil {
 		return c, fmt.Errorf("seccomp: %w", err)
 	}
@@ -89,7 +92,9 @@ func (m *maker) decide(ctx context.Context) (engine.Config, error) {
 		c.Mounted = func(pid int) error { return m.mountedHooks(ctx, pid) }
 	}
 	if s.Linux.IntelRdt != nil {
-		return c, errors.New("intelRdt is not supported by this version: the configuration asks for linux.intelRdt")
+		if err := m.decideResctrl(&c); err != nil {
+			return c, err
+		}
 	}
 	c.NoSetgroups = m.state.NoSetgroups
 	setHome(s.Process, s.Root.Path)

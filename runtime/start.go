@@ -39,7 +39,11 @@ func (c *Container) Start(ctx context.Context) error {
 	if err := c.startHooks(ctx, spec); err != nil {
 		return errors.Join(err, c.Kill(9, true))
 	}
-	if err := c.state.Gate.Open(pidfd); err != nil {
+	if err := c.state.Gate.Open(&engine.Process{Pid: c.state.Pid, Pidfd: pidfd}); err != nil {
+		var died *engine.DiedError
+		if errors.As(err, &died) && c.state.Cgroup.Dir != "" {
+			died.Ask(c.state.Cgroup.Dir)
+		}
 		return startFailed(err)
 	}
 	if err := c.poststart(ctx, spec); err != nil {

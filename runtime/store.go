@@ -13,6 +13,7 @@ import (
 
 	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/coldjson"
+	"github.com/berth-run/berth/resctrl"
 	"github.com/berth-run/berth/runtime/engine"
 )
 
@@ -27,6 +28,8 @@ type Store struct {
 	Warn func(text string)
 	// Debug is told of what is done; nil: nobody is.
 	Debug func(text string)
+
+	findResctrl func() (*resctrl.Host, error) // nil: resctrl.Find
 }
 
 // Container is one container of a store.
@@ -49,6 +52,7 @@ type state struct {
 	Owner   int               `json:"owner"` // uid of the caller
 	Notes   map[string]string `json:"annotations,omitempty"`
 	Cgroup  cgroups.State     `json:"cgroup"`
+	Resctrl *resctrl.Group    `json:"resctrl,omitempty"` // nil: the caller's
 
 	Pid   int    `json:"pid"`   // 0: its creation did not come so far
 	Ticks uint64 `json:"ticks"` // when that process started
@@ -60,6 +64,7 @@ type state struct {
 	OwnPids      bool         `json:"ownPids,omitempty"` // a pid namespace of its own
 	Hooks        bool         `json:"hooks,omitempty"`   // of start or delete: the configuration has to be read for them
 	NoSetgroups  bool         `json:"noSetgroups,omitempty"`
+	RootMount    uint64       `json:"rootMount,omitempty"` // see noteRoot
 }
 
 // The errors that callers tell apart. Their texts are those of runc, which

@@ -55,14 +55,3 @@ func mapBy(program string, pid int, file string, list []specs.LinuxIDMapping, se
 	}
 	return nil
 }
-
-// moveDevices moves network devices of the host into the container
-// (linux.netDevices).
-func (m *maker) moveDevices(pid int) error {
-	for name, d := range m.spec.Linux.NetDevices {
-		if err := moveDevice(pid, name, d.Name); err != nil {
-			return fmt.Errorf("move network device %s into the container: %w", name, err)
-		}
-	}
-	return nil
-}

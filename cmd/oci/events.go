@@ -58,7 +58,11 @@ func printStats(w io.Writer, ctr *runtime.Container) error {
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(w).Encode(event{"stats", ctr.ID, s.OCI()})
+	o := s.OCI()
+	if o.IntelRdt, err = ctr.CacheStats(); err != nil {
+		return fmt.Errorf("unable to get container Intel RDT stats: %w", err)
+	}
+	return json.NewEncoder(w).Encode(event{"stats", ctr.ID, o})
 }
 
 // watch prints until the container ends. Where the kernel does not count OOM

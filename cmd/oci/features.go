@@ -58,7 +58,7 @@ func linuxFeatures() *features.Linux {
 		},
 		Apparmor:        &features.Apparmor{Enabled: &yes},
 		Selinux:         &features.Selinux{Enabled: &yes},
-		IntelRdt:        &features.IntelRdt{Enabled: &no},
+		IntelRdt:        &features.IntelRdt{Enabled: &yes, Schemata: &yes, Monitoring: &yes},
 		MemoryPolicy:    memoryPolicy(),
 		MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
 		NetDevices:      &features.NetDevices{Enabled: &yes},

@@ -2,13 +2,14 @@ package oci
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berth-run/berth/runtime"
 )
 
 // limits are the options of update: what was given, as it was given.
@@ -49,10 +50,7 @@ func (c *call) updateCommand() *command {
 			if l.kernel != [2]string{} {
 				c.log.warn("Kernel memory settings are ignored and will be removed")
 			}
-			if err := l.schemata(); err != nil {
-				return 0, err
-			}
-			return 0, ctr.Update(r)
+			return 0, ctr.UpdateAll(r, runtime.Schemata{Cache: l.l3, Bandwidth: l.memoryBW})
 		},
 	}
 }
@@ -154,17 +152,4 @@ func (l *limits) resources(stdin io.Reader) (*specs.LinuxResources, error) {
 		stdin = f
 	}
 	return r, json.NewDecoder(stdin).Decode(r)
-}
-
-// schemata are of resctrl, which a host has or has not.
-func (l *limits) schemata() error {
-	switch {
-	case l.l3 != "":
-		//lint:ignore ST1005 runc's text
-		return errors.New("Intel RDT/CAT: l3 cache schema is not enabled")
-	case l.memoryBW != "":
-		//lint:ignore ST1005 runc's text
-		return errors.New("Intel RDT/MBA: memory bandwidth schema is not enabled")
-	}
-	return nil
 }

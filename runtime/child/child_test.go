@@ -3,12 +3,15 @@ package child
 import (
 	"errors"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"unsafe"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/runtime/seccomp"
 	"github.com/berth-run/berth/runtime/step"
 )
 
@@ -21,12 +24,15 @@ func TestLayoutMatchesAssembly(t *testing.T) {
 	want := map[string]uintptr{
 		"header_ops": unsafe.Offsetof(header{}.ops), "header_errfd": unsafe.Offsetof(header{}.errfd),
 		"header_report": unsafe.Offsetof(header{}.report),
-		"op_nr":         unsafe.Offsetof(op{}.nr), "op_args": unsafe.Offsetof(op{}.args), "op_save": unsafe.Offsetof(op{}.save),
+		"apart_outer":   unsafe.Offsetof(apart{}.outer), "apart_inner": unsafe.Offsetof(apart{}.inner), "apart_code": unsafe.Offsetof(apart{}.code),
+		"apart_header": unsafe.Offsetof(apart{}.header), "apart_ns": unsafe.Offsetof(apart{}.ns), "apart_helper": unsafe.Offsetof(apart{}.helper),
+		"apart_result": unsafe.Offsetof(apart{}.result), "apart_args_size": unsafe.Sizeof(cloneArgs{}),
+		"op_nr": unsafe.Offsetof(op{}.nr), "op_args": unsafe.Offsetof(op{}.args), "op_save": unsafe.Offsetof(op{}.save),
 		"op_hole": unsafe.Offsetof(op{}.hole), "op_refs": unsafe.Offsetof(op{}.refs), "op_flags": unsafe.Offsetof(op{}.flags),
 		"op_may": unsafe.Offsetof(op{}.may), "op_skip": unsafe.Offsetof(op{}.skip), "op_result": unsafe.Offsetof(op{}.result),
 		"op_tick": unsafe.Offsetof(op{}.tick), "op_size": unsafe.Sizeof(op{}),
 		"flag_nonzero": flagNonZero, "flag_reap": flagReap, "header_status": unsafe.Offsetof(header{}.status), "header_all": unsafe.Offsetof(header{}.all),
-		"header_handed": unsafe.Offsetof(header{}.handed), "op_then": unsafe.Offsetof(op{}.then), "flag_hand": flagHand,
+		"header_handed": unsafe.Offsetof(header{}.handed), "op_then": unsafe.Offsetof(op{}.then), "flag_hand": flagHand, "flag_once": flagOnce,
 	}
 	for _, line := range strings.Split(string(b), "\n") {
 		f := strings.Fields(line)
@@ -218,6 +224,36 @@ func waitExe(pid int) (exe string) {
 func closeProcess(p *Process) {
 	p.Release()
 	p.Pidfd.Close()
+}
+
+// close(2) is not made again after EINTR: the number may be another's by then.
+// Other calls are, here until a signal that ends the process.
+func TestInterruptedCloseIsNotRepeated(t *testing.T) {
+	eintr := uint(unix.EINTR)
+	filter, err := seccomp.Compile(&specs.LinuxSeccomp{DefaultAction: specs.ActAllow,
+		Syscalls: []specs.LinuxSyscall{{Names: []string{"close", "umask"}, Action: specs.ActErrno, ErrnoRet: &eintr}}}, runtime.GOARCH)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := &step.Plan{}
+	fd := step.WriteFile{Path: "/dev/null", Value: "x"} // ends in close
+	plan.Add(step.Signals{}, step.NoNewPrivs{}, step.Seccomp{Program: filter.Bytes()}, fd, step.Exec{Args: []string{"/bin/true"}})
+	if ws, err := run(t, plan); err != nil || !ws.Exited() { // the program itself may not like it
+		t.Errorf("%#x, %v", ws, err)
+	}
+	plan = &step.Plan{}
+	plan.Add(step.Signals{}, step.NoNewPrivs{}, step.Seccomp{Program: filter.Bytes()}, step.Umask{}, step.Exec{Args: []string{"/bin/true"}})
+	p, err := Start(plan, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeProcess(p)
+	unix.Nanosleep(&unix.Timespec{Nsec: 2e7}, nil)
+	if pid, err := unix.Wait4(p.Pid, nil, unix.WNOHANG, nil); pid != 0 || err != nil {
+		t.Errorf("a call that was interrupted ended the process: %v", err)
+	}
+	unix.Kill(p.Pid, unix.SIGKILL)
+	unix.Wait4(p.Pid, nil, 0, nil)
 }
 
 // The kernel ends a string at its first NUL: whoever checked the whole of it

@@ -18,6 +18,11 @@ package child
 // caller gets its own mask back.
 func clone(args, size, code, header uintptr) (pid, errno uintptr)
 
+// cloneApart is clone by way of a process between (interp_*.s).
+//
+//go:noescape
+func cloneApart(a *apart)
+
 // interpreter is never called: its text is copied into the region.
 //
 //lint:ignore U1000 entry, in assembly, takes its address

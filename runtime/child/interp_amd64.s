@@ -51,6 +51,47 @@ failed:
 child:
 	JMP R13
 
+// func cloneApart(a *apart)
+//
+// A process that shares all memory, and runs while this thread waits
+// (CLONE_VFORK), makes the child. It has no stack of its own and touches none.
+TEXT ·cloneApart(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), R10
+	MOVQ apart_code(R10), R13
+	MOVQ apart_header(R10), R12
+	LEAQ apart_outer(R10), DI
+	MOVQ $apart_args_size, SI
+	MOVQ $NR_clone3, AX
+	SYSCALL
+	TESTQ AX, AX
+	JZ   helper
+	MOVQ AX, apart_helper(R10)
+	RET
+helper:
+	MOVQ apart_ns(R10), DI
+	TESTQ DI, DI
+	JLT  inner
+	MOVQ $0x20000000, SI // CLONE_NEWPID
+	MOVQ $308, AX        // setns: what it forks is there, it stays
+	SYSCALL
+	TESTQ AX, AX
+	JNZ  over
+inner:
+	LEAQ apart_inner(R10), DI
+	MOVQ $apart_args_size, SI
+	MOVQ $NR_clone3, AX
+	SYSCALL
+	TESTQ AX, AX
+	JZ   child
+over:
+	MOVQ AX, apart_result(R10)
+	XORL DI, DI
+	MOVQ $60, AX // exit
+	SYSCALL
+	INT  $3
+child:
+	JMP R13
+
 // func interpreter()
 //
 // R12 is the header, R13 the call at hand. No stack, no data but the region's.
@@ -91,7 +132,8 @@ a6:
 	MOVQ op_nr(R13), AX
 	SYSCALL
 	CMPQ AX, $-4 // EINTR: a stop signal came and went
-	JEQ  a6again
+	JEQ  interrupted
+returned:
 	MOVQ AX, BX
 	MOVQ AX, op_result(R13)
 	RDTSC
@@ -130,8 +172,12 @@ then:
 advance:
 	ADDQ $op_size, R13
 	JMP  next
-a6again:
-	JMP  next
+interrupted:
+	MOVL op_flags(R13), R14
+	TESTL $flag_once, R14
+	JZ   next
+	XORL AX, AX
+	JMP  returned
 error:
 	MOVQ BX, AX
 	NEGQ AX

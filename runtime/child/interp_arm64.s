@@ -50,6 +50,43 @@ failed:
 child:
 	B    (R20)
 
+// func cloneApart(a *apart)
+//
+// A process that shares all memory, and runs while this thread waits
+// (CLONE_VFORK), makes the child. It has no stack of its own and touches none.
+TEXT ·cloneApart(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R22
+	MOVD apart_code(R22), R20
+	MOVD apart_header(R22), R19
+	ADD  $apart_outer, R22, R0
+	MOVD $apart_args_size, R1
+	MOVD $NR_clone3, R8
+	SVC
+	CBZ  R0, helper
+	MOVD R0, apart_helper(R22)
+	RET
+helper:
+	MOVD apart_ns(R22), R0
+	TBNZ $63, R0, inner
+	MOVD $0x20000000, R1 // CLONE_NEWPID
+	MOVD $268, R8        // setns: what it forks is there, it stays
+	SVC
+	CBNZ R0, over
+inner:
+	ADD  $apart_inner, R22, R0
+	MOVD $apart_args_size, R1
+	MOVD $NR_clone3, R8
+	SVC
+	CBZ  R0, child
+over:
+	MOVD R0, apart_result(R22)
+	MOVD ZR, R0
+	MOVD $93, R8 // exit
+	SVC
+	BRK
+child:
+	B    (R20)
+
 // func interpreter()
 //
 // R19 is the header, R20 the call at hand. No stack, no data but the region's.
@@ -84,7 +121,8 @@ a6:
 	MOVD op_nr(R20), R8
 	SVC
 	CMN  $4, R0 // EINTR: a stop signal came and went
-	BEQ  next
+	BEQ  interrupted
+returned:
 	MOVD R0, op_result(R20)
 	WORD $0xd53be049 // MRS CNTVCT_EL0, R9
 	MOVD R9, op_tick(R20)
@@ -99,6 +137,12 @@ notread:
 	CBZ  R0, store
 	TBNZ $1, R21, reaper
 	TBNZ $2, R21, hand
+	B    store
+interrupted:
+	MOVWU op_flags(R20), R21
+	TBZ  $3, R21, next
+	MOVD ZR, R0
+	B    returned
 store:
 	MOVD op_save(R20), R9
 	CBZ  R9, then

@@ -7,6 +7,15 @@
 #define header_all 32
 #define header_handed 40
 
+#define apart_outer 0
+#define apart_inner 88
+#define apart_code 176
+#define apart_header 184
+#define apart_ns 192
+#define apart_helper 200
+#define apart_result 208
+#define apart_args_size 88
+
 #define op_nr 0
 #define op_args 8
 #define op_save 56
@@ -23,3 +32,4 @@
 #define flag_nonzero 1
 #define flag_reap 2
 #define flag_hand 4
+#define flag_once 8

@@ -42,6 +42,7 @@ const (
 	flagNonZero = 1
 	flagReap    = 2
 	flagHand    = 4
+	flagOnce    = 8 // not made again after EINTR
 
 	codeSize   = 1024 // at least the interpreter's text
 	headerSize = int(unsafe.Sizeof(header{}))
@@ -194,6 +195,9 @@ func (l *layout) call(at int, c *step.Call) error {
 	if c.Hand {
 		flags |= flagHand
 	}
+	if c.Nr == unix.SYS_CLOSE {
+		flags |= flagOnce // Linux closes it in any case (close(2))
+	}
 	ne := binary.NativeEndian
 	ne.PutUint32(l.data[at+int(unsafe.Offsetof(op{}.refs)):], refs)
 	ne.PutUint32(l.data[at+int(unsafe.Offsetof(op{}.flags)):], flags)
@@ -257,7 +261,7 @@ func (l *layout) at(p step.Place) uint64 {
 	case step.SignalHandler:
 		return uint64(l.base) + uint64(handlerEntry()-entry())
 	case step.AboveRegion:
-		return taskSize(end) - end
+		return taskSize() - end
 	}
 	return 0
 }

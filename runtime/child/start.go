@@ -31,6 +31,10 @@ type Process struct {
 	Pid   int
 	Pidfd *os.File
 
+	// Status is how the first process of a plan that hands itself over ended:
+	// Pid is 0 if it ended before.
+	Status unix.WaitStatus
+
 	plan   *step.Plan
 	calls  []step.Call
 	owner  []int
@@ -122,16 +126,8 @@ func newCell() *int32 {
 // plan's caller to know that there is one. The error, if a call of the plan
 // failed before, comes from Started.
 func (p *Process) Handed() error {
-	var ws unix.WaitStatus
-	for {
-		_, err := unix.Wait4(p.Pid, &ws, 0, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("wait for the process that joins namespaces: %w", err)
-		}
-		break
+	if err := reap(p.Pid, &p.Status); err != nil {
+		return fmt.Errorf("wait for the process that joins namespaces: %w", err)
 	}
 	p.Pidfd.Close()
 	pid := p.region.handed()
@@ -165,6 +161,9 @@ func (p *Process) Result(r *step.Result) (int64, bool) {
 // clone runs clone3. ForkLock keeps descriptors that are being made, and not yet
 // close-on-exec, out of the child.
 func (p *Process) clone(args *cloneArgs, r *region, pidns *os.File) (int, error) {
+	if registered() { // one thread of a program is as the other
+		return forkApart(args, r, pidns)
+	}
 	if pidns != nil {
 		// For children only (pid_namespaces(7)); the thread goes back below.
 		runtime.LockOSThread()

@@ -46,6 +46,10 @@ type Config struct {
 	// Network; likewise.
 	Cloned func(pid int) error
 
+	// Resctrl takes the process into its group of cache and memory bandwidth before
+	// the program is executed; nil: it stays in the caller's.
+	Resctrl Resctrl
+
 	// Mounted is called when the process has filled its root and waits before it
 	// enters it: for hooks. Paths still are the host's there.
 	Mounted func(pid int) error
@@ -84,6 +88,12 @@ type Config struct {
 type Cgroup interface {
 	Print(w io.Writer)
 	Apply(hold cgroups.Placeholder) (*os.File, error)
+}
+
+// Resctrl is a plan or a group of package resctrl.
+type Resctrl interface {
+	Print(w io.Writer)
+	Enter(pid int) error
 }
 
 // Plain is a cgroup without a manager.

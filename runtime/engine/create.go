@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -87,11 +86,11 @@ func (g Gate) Exists() bool {
 }
 
 // Start lets the program be executed and returns when that has happened.
-func (w *Waiting) Start() error { return w.Open(w.Pidfd) }
+func (w *Waiting) Start() error { return w.Open(w.Process) }
 
-// Open lets the program be executed and returns when that has happened. pidfd is
-// of the container's process.
-func (g Gate) Open(pidfd *os.File) error {
+// Open lets the program be executed and returns when that has happened. p is the
+// container's process.
+func (g Gate) Open(p *Process) error {
 	fifo := filepath.Join(g.Dir, StartFIFO)
 	// Without a writer this would wait for ever: the child opens it as soon as
 	// we do, or it is dead. Opening without blocking, then waiting for the end
@@ -102,15 +101,15 @@ func (g Gate) Open(pidfd *os.File) error {
 	}
 	defer unix.Close(fd)
 	defer os.Remove(fifo)
-	if err := awaitWriter(fd, int(pidfd.Fd())); err != nil {
+	if err := awaitWriter(fd, int(p.Pidfd.Fd())); err != nil {
 		return err
 	}
-	return g.result(fd)
+	return g.result(fd, p.Pid)
 }
 
 // result reads the report of a program that could not be executed: the last
 // calls of the plan are those of its execve.
-func (g Gate) result(fd int) error {
+func (g Gate) result(fd, pid int) error {
 	var b [8]byte
 	unix.SetNonblock(fd, false)
 	n, err := unix.Read(fd, b[:])
@@ -118,7 +117,7 @@ func (g Gate) result(fd int) error {
 		return fmt.Errorf("start: read the report: %w", err)
 	}
 	if n == 0 {
-		return nil
+		return died(pid)
 	}
 	exec := step.Exec{Args: g.Args, Path: g.Path}
 	calls := exec.Calls()
@@ -142,7 +141,7 @@ func awaitWriter(fifo, pidfd int) error {
 			return nil
 		}
 		if p[1].Revents != 0 {
-			return fmt.Errorf("start: the container's process is gone: %w", io.ErrUnexpectedEOF)
+			return ErrDead
 		}
 		time.Sleep(wait)
 	}

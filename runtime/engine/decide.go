@@ -269,7 +269,7 @@ func (d *decision) enter() error {
 // parentsShare is awaited as late as possible: both work side by side till then.
 func (d *decision) parentsShare() error {
 	c := &d.config
-	if c.Network != nil || c.Cloned != nil || c.filtered() {
+	if c.Network != nil || c.Cloned != nil || c.Resctrl != nil || c.filtered() {
 		d.meet(false, "the parent's share", (*launch).began)
 	}
 	return nil

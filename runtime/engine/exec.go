@@ -26,6 +26,7 @@ type ExecConfig struct {
 
 	File         string // the program, if it is not Process.Args[0]
 	Seccomp      *seccomp.Filter
+	Resctrl      Resctrl // as in Config
 	Notify       func(pid int, listener *os.File) error
 	PlainLF      bool
 	NoNewKeyring bool
@@ -44,13 +45,13 @@ func DecideExec(c ExecConfig) (*Plan, error) {
 	}
 	spec := &specs.Spec{Process: c.Process, Linux: linux}
 	cfg := Config{ID: c.ID, Spec: spec, Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, File: c.File, PlainLF: c.PlainLF, Seccomp: c.Seccomp, Notify: c.Notify,
-		NoNewKeyring: c.NoNewKeyring, PreserveFDs: c.PreserveFDs, NoSetgroups: c.NoSetgroups, Labels: c.Labels}
+		Resctrl: c.Resctrl, NoNewKeyring: c.NoNewKeyring, PreserveFDs: c.PreserveFDs, NoSetgroups: c.NoSetgroups, Labels: c.Labels}
 	if err := check(&cfg); err != nil {
 		return nil, err
 	}
 	d := &decision{Plan: &Plan{config: cfg, child: &step.Plan{}, lowFD: max(lowFD, firstFD+c.PreserveFDs+8)}, spec: spec, facts: newHost(&cfg)}
 	for _, part := range []func() error{
-		d.leaveParent, func() error { return d.joinAll(c) }, d.limits, d.finalAffinity,
+		d.leaveParent, func() error { return d.joinAll(c) }, d.limits, d.finalAffinity, d.parentsShare,
 		func() error { return d.closeAll(false) }, d.identity, func() error { return d.program(false) },
 	} {
 		if err := part(); err != nil {

@@ -18,6 +18,11 @@ func (p *Plan) Print(w io.Writer) {
 		}
 		fmt.Fprintln(w)
 	}
+	if p.config.Resctrl != nil {
+		fmt.Fprintln(w, "# on the host: the share of cache and memory bandwidth")
+		p.config.Resctrl.Print(w)
+		fmt.Fprintln(w)
+	}
 	for _, t := range p.takes {
 		fmt.Fprintf(w, "# by the caller, who may: %s for %s\n", t.Path, t.Target)
 	}

@@ -19,16 +19,22 @@ func ProcessStart(pid int) (uint64, bool) {
 	return t, err == nil
 }
 
-// Unexecuted tells whether a process has not executed a program yet: field 9 of
-// /proc/PID/stat has PF_FORKNOEXEC of linux/sched.h.
+// Flags of a process in linux/sched.h: PF_EXITING, PF_FORKNOEXEC.
+const exiting, forkNoExec = 0x4, 0x40
+
+// Unexecuted tells whether a process has not executed a program yet.
 func Unexecuted(pid int) bool {
-	const forkNoExec = 0x40
 	f := processStat(pid)
-	if f == nil {
-		return false
+	return f != nil && processFlags(f)&forkNoExec != 0
+}
+
+// processFlags is field 9 of /proc/PID/stat.
+func processFlags(stat []string) uint64 {
+	flags, err := strconv.ParseUint(stat[6], 10, 32)
+	if err != nil {
+		return 0
 	}
-	flags, err := strconv.ParseUint(f[6], 10, 32)
-	return err == nil && flags&forkNoExec != 0
+	return flags
 }
 
 // processStat are the fields of /proc/PID/stat from the third on

@@ -99,8 +99,11 @@ func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	err := l.phases()
 	if err == nil {
 		err = l.finish()
+	} else if died := l.died(); died != nil { // why what the parent did with it failed
+		err = died
 	}
-	if !stop() && err == nil {
+	var died *DiedError
+	if !stop() && (err == nil || errors.As(err, &died)) {
 		err = ctx.Err()
 	}
 	if p.config.Trace != nil {
@@ -138,6 +141,11 @@ func (l *launch) began() error {
 	if c.Cloned != nil {
 		if err := c.Cloned(l.child.Pid); err != nil {
 			return err
+		}
+	}
+	if c.Resctrl != nil {
+		if err := l.timed("# its group of resctrl", func() error { return c.Resctrl.Enter(l.child.Pid) }); err != nil {
+			return fmt.Errorf("unable to apply Intel RDT configuration: %w", err)
 		}
 	}
 	if c.filtered() && l.cgroup != nil {
@@ -367,6 +375,9 @@ func (l *launch) finish() error {
 	var failed *child.Error
 	if errors.As(err, &failed) {
 		return startError(failed.Step, failed.Call, failed.Errno)
+	}
+	if err == nil {
+		err = l.died()
 	}
 	if err == nil && l.socket >= 0 {
 		l.console, err = receiveTerminal(l.socket)
