@@ -41,7 +41,8 @@ vm-test: build ## limits in a VM with cgroup v2 and every controller
 	integration/vm/cgroups
 
 bench: build ## compare with what is installed of crun, runc, bwrap, podman
-	integration/bench ./berth
+	bench/shell ./berth
+	bench/oci ./berth-oci
 
 install: build ## into PREFIX; a link berth-oci -> berth does the same as the second, slower
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin berth berth-oci
