@@ -51,10 +51,23 @@ func (s *Store) Run(ctx context.Context, id string, o CreateOptions) (*Container
 }
 
 func (s *Store) make(ctx context.Context, id string, o CreateOptions, waits bool) (*Container, error) {
+	m, err := s.begin(id, o)
+	if err != nil {
+		return nil, err
+	}
+	m.waits = waits
+	if err := m.start(ctx); err != nil {
+		return nil, errors.Join(err, m.undo())
+	}
+	return m.Container, nil
+}
+
+// begin makes the directory of a container.
+func (s *Store) begin(id string, o CreateOptions) (*maker, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	m := &maker{Container: &Container{ID: id, store: s, dir: filepath.Join(s.Root, id)}, o: o, waits: waits}
+	m := &maker{Container: &Container{ID: id, store: s, dir: filepath.Join(s.Root, id)}, o: o}
 	if err := m.load(); err != nil {
 		return nil, err
 	}
@@ -67,10 +80,7 @@ func (s *Store) make(ctx context.Context, id string, o CreateOptions, waits bool
 		}
 		return nil, fmt.Errorf("make the directory of container %s: %w", id, err)
 	}
-	if err := m.start(ctx); err != nil {
-		return nil, errors.Join(err, m.undo())
-	}
-	return m.Container, nil
+	return m, nil
 }
 
 // maker is a container while it is made.
@@ -99,26 +109,9 @@ func (m *maker) load() (err error) {
 	return normalise(m.spec, m.o.Bundle)
 }
 
-// start decides and makes the container. Its state is written before its cgroup
-// and its process are there: whoever finds a killed creation knows what to remove.
-func (m *maker) start(ctx context.Context) (err error) {
-	if m.o.Prepare != nil {
-		if err := m.o.Prepare(m.dir, m.spec); err != nil {
-			return err
-		}
-	}
-	if err := m.keepSpec(); err != nil {
-		return err
-	}
-	m.state = state{ID: m.ID, Bundle: m.o.Bundle, Rootfs: m.spec.Root.Path, Version: specs.Version, Owner: os.Geteuid(),
-		Notes: m.spec.Annotations, Boot: engine.BootID(), NoNewKeyring: m.o.NoNewKeyring, OwnPids: ownPids(m.spec), Hooks: laterHooks(m.spec),
-		Created: time.Now().UTC().Format(time.RFC3339Nano)}
-	m.noteRoot()
-	if m.config, err = m.decide(ctx); err != nil {
-		return err
-	}
-	m.state.Creating = true
-	if err := m.saveNew(creatingFile); err != nil {
+// start decides and makes the container.
+func (m *maker) start(ctx context.Context) error {
+	if err := m.prepare(ctx); err != nil {
 		return err
 	}
 	switch h := m.spec.Hooks; {
@@ -131,6 +124,32 @@ func (m *maker) start(ctx context.Context) (err error) {
 		return m.Start(ctx)
 	}
 	return m.run(ctx)
+}
+
+// prepare decides what the container is to be, and writes its state before its
+// cgroup and its process are there: whoever finds a killed creation knows what to
+// remove.
+func (m *maker) prepare(ctx context.Context) (err error) {
+	if m.o.Prepare != nil {
+		if err := m.o.Prepare(m.dir, m.spec); err != nil {
+			return err
+		}
+	}
+	if err := m.keepSpec(); err != nil {
+		return err
+	}
+	m.state = state{ID: m.ID, Bundle: m.o.Bundle, Rootfs: m.spec.Root.Path, Version: specs.Version, Owner: os.Geteuid(),
+		Notes: m.spec.Annotations, Boot: engine.BootID(), NoNewKeyring: m.o.NoNewKeyring, OwnPids: ownPids(m.spec), Hooks: laterHooks(m.spec),
+		Created: time.Now().UTC().Format(time.RFC3339Nano)}
+	if !m.spec.Process.Terminal {
+		m.state.Streams = streams(m.o.Stdin, m.o.Stdout, m.o.Stderr)
+	}
+	m.noteRoot()
+	if m.config, err = m.decide(ctx); err != nil {
+		return err
+	}
+	m.state.Creating = true
+	return m.saveNew(creatingFile)
 }
 
 // keepSpec keeps the configuration with the container. Copying a file takes a

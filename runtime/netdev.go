@@ -133,3 +133,25 @@ func rehome(index int, ns *os.File, name string) error {
 	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
 	return err
 }
+
+// loopback brings up lo in the network namespace of a process.
+func loopback(pid int) error {
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	there, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("reach the container's network: %w", err)
+	}
+	defer there.Close()
+	lo, err := there.LinkByName("lo")
+	if err == nil {
+		err = there.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("bring up lo of the container: %w", err)
+	}
+	return nil
+}

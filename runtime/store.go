@@ -65,6 +65,7 @@ type state struct {
 	Hooks        bool         `json:"hooks,omitempty"`   // of start or delete: the configuration has to be read for them
 	NoSetgroups  bool         `json:"noSetgroups,omitempty"`
 	RootMount    uint64       `json:"rootMount,omitempty"` // see noteRoot
+	Streams      []string     `json:"streams,omitempty"`   // see streams
 }
 
 // The errors that callers tell apart. Their texts are those of runc, which

@@ -25,6 +25,13 @@ type begin struct {
 
 // bundleOptions are the flags of create and run.
 func (b *begin) bundleOptions() []option {
+	return append(b.restoreOptions(),
+		yes("no-new-keyring", "leave the process in the caller's session keyring", &b.noKeyring),
+		number("preserve-fds", "pass N descriptors beyond the standard streams and those of $LISTEN_FDS", &b.preserve))
+}
+
+// restoreOptions are those of them that restore has, too.
+func (b *begin) restoreOptions() []option {
 	return []option{
 		text("bundle,b", "DIR", "the bundle; by default the current directory", &b.bundle),
 		text("config,f", "FILE", "the configuration, if it is not the bundle's "+configFile, &b.config),
@@ -32,9 +39,7 @@ func (b *begin) bundleOptions() []option {
 		text("pidfd-socket", "PATH", "AF_UNIX socket that receives a pidfd of the container's first process", &b.pidfd),
 		text("pid-file", "FILE", "write the pid of the first process to this file", &b.pidFile),
 		yes("no-pivot", "change the root with MS_MOVE and not pivot_root(2): for a root file system on a ramdisk", &b.noPivot),
-		yes("no-new-keyring", "leave the process in the caller's session keyring", &b.noKeyring),
 		yes("no-subreaper", "do not adopt the container's orphans", &b.noSubreaper),
-		number("preserve-fds", "pass N descriptors beyond the standard streams and those of $LISTEN_FDS", &b.preserve),
 	}
 }
 

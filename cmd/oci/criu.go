@@ -1,143 +1,133 @@
 package oci
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-run/berth/runtime"
 )
 
-// image are the options of checkpoint and restore.
-type image struct {
-	path, work, parent                 string
-	tcp, tcpInFlight, linkRemap        bool
-	unixSockets, shellJob, locks       bool
-	leaveRunning, preDump, dedup, lazy bool
-	statusFD                           int
-	pageServer, cgroups                string
-	lsmProfile, lsmContext             string
-	emptyNS                            []string
-}
-
-// options are those of both commands.
-func (i *image) options() []option {
+// images are the options of checkpoint and restore.
+func images(k *runtime.CheckpointOptions) []option {
 	return []option{
-		text("image-path", "DIR", "directory of criu's image files (default ./checkpoint)", &i.path),
-		text("work-path", "DIR", "directory of criu's logs and work files", &i.work),
-		yes("tcp-established", "keep open TCP connections", &i.tcp),
-		yes("ext-unix-sk", "keep unix sockets that lead out of the container", &i.unixSockets),
-		yes("shell-job", "the process belongs to a shell's session", &i.shellJob),
-		yes("file-locks", "keep file locks", &i.locks),
-		text("manage-cgroups-mode", "MODE", "what criu does about cgroups: soft (default), full, strict or ignore", &i.cgroups),
-		list("empty-ns", "NAMESPACE", "make this namespace, but do not restore what is in it", &i.emptyNS),
-		yes("auto-dedup", "take duplicates out of memory images", &i.dedup),
-		yes("lazy-pages", "restore memory when it is touched (userfaultfd(2))", &i.lazy),
+		text("image-path", "DIR", "directory of criu's image files (default ./checkpoint)", &k.ImagePath),
+		text("work-path", "DIR", "directory of criu's logs and work files (default: that of the images)", &k.WorkPath),
+		yes("tcp-established", "keep open TCP connections", &k.TCPEstablished),
+		yes("ext-unix-sk", "keep unix sockets that lead out of the container", &k.ExtUnixSk),
+		yes("shell-job", "the process belongs to a shell's session", &k.ShellJob),
+		yes("file-locks", "keep file locks", &k.FileLocks),
+		text("manage-cgroups-mode", "MODE", "what criu does about cgroups: soft (default), full, strict or ignore", &k.ManageCgroups),
+		list("empty-ns", "NAMESPACE", "make this namespace, but do not restore what is in it", &k.EmptyNS),
+		yes("auto-dedup", "take duplicates out of memory images", &k.AutoDedup),
+		yes("lazy-pages", "restore memory when it is touched (userfaultfd(2))", &k.LazyPages),
 	}
 }
 
 func (c *call) checkpointCommand() *command {
-	i := &image{statusFD: -1}
+	k := &runtime.CheckpointOptions{StatusFD: -1}
 	return &command{
 		usage: "<container-id>", about: "save the state of a running container with criu",
-		min: 1, max: 1,
-		options: append(i.options(),
-			text("parent-path", "DIR", "image files of an earlier pre-dump, relative to --image-path", &i.parent),
-			yes("leave-running", "let the container go on afterwards", &i.leaveRunning),
-			yes("tcp-skip-in-flight", "leave out connections that are not established yet", &i.tcpInFlight),
-			yes("link-remap", "link files that have been unlinked", &i.linkRemap),
-			number("status-fd", "write a 0 byte to this descriptor when --lazy-pages is ready", &i.statusFD),
-			text("page-server", "ADDRESS:PORT", "page server that takes the memory", &i.pageServer),
-			yes("pre-dump", "save memory only, and let the container go on", &i.preDump)),
-		run: func(args []string) (int, error) {
-			ctr, err := c.container(args[0])
-			if err != nil {
-				return 0, err
-			}
-			s, err := ctr.State()
-			if err != nil {
-				return 0, err
-			}
-			if s.Status != runtime.Running && s.Status != runtime.Paused {
-				//lint:ignore ST1005 runc's text
-				return 0, fmt.Errorf("Container cannot be checkpointed in %s state", s.Status)
-			}
-			if err := i.check(); err != nil {
-				return 0, err
-			}
-			return 0, errors.New("checkpoint: not available in this build")
-		},
+		more: "The container is deleted afterwards, unless it is to go on.",
+		min:  1, max: 1,
+		options: append(images(k),
+			text("parent-path", "DIR", "image files of an earlier pre-dump, relative to --image-path", &k.ParentPath),
+			yes("leave-running", "let the container go on afterwards", &k.LeaveRunning),
+			yes("tcp-skip-in-flight", "leave out connections that are not established yet", &k.TCPSkipInFlight),
+			yes("link-remap", "link files that have been unlinked", &k.LinkRemap),
+			number("status-fd", "write a 0 byte to this descriptor when --lazy-pages is ready", &k.StatusFD),
+			text("page-server", "ADDRESS:PORT", "page server that takes the memory", &k.PageServer),
+			yes("pre-dump", "save memory only, and let the container go on", &k.PreDump)),
+		run: func(args []string) (int, error) { return 0, c.checkpoint(args[0], k) },
 	}
+}
+
+func (c *call) checkpoint(id string, k *runtime.CheckpointOptions) error {
+	c.warnRootless()
+	ctr, err := c.container(id)
+	if err != nil {
+		return err
+	}
+	if err := imagePath(k); err != nil {
+		return err
+	}
+	if err := ctr.Checkpoint(context.Background(), *k); err != nil {
+		return err
+	}
+	if !k.LeaveRunning && !k.PreDump {
+		c.remove(ctr)
+	}
+	return nil
 }
 
 func (c *call) restoreCommand() *command {
-	i, b := &image{}, &begin{}
+	k, b := &runtime.CheckpointOptions{StatusFD: -1}, &begin{}
 	return &command{
 		usage: "<container-id>", about: "make a container from what checkpoint saved",
-		min: 1, max: 1,
-		options: append(append(i.options(), b.bundleOptions()...),
+		more: "Without --detach it ends with the container, whose exit status is its own, and deletes it.",
+		min:  1, max: 1,
+		options: append(append(images(k), b.restoreOptions()...),
 			yes("detach,d", "do not wait for the container to end", &b.detach),
-			text("lsm-profile", "TYPE:NAME", "profile of a security module for the process", &i.lsmProfile),
-			text("lsm-mount-context", "LABEL", "SELinux context of the mounts", &i.lsmContext)),
-		run: func([]string) (int, error) {
-			if err := i.check(); err != nil {
-				return 0, err
-			}
-			return 0, errors.New("restore: not available in this build")
-		},
+			text("lsm-profile", "TYPE:NAME", "profile of a security module for the process", &k.LSMProfile),
+			text("lsm-mount-context", "LABEL", "SELinux context of the mounts", &k.LSMMountContext)),
+		run: func(args []string) (int, error) { return c.restore(args[0], b, k) },
 	}
 }
 
-// check finds options that criu cannot follow.
-func (i *image) check() error {
-	if i.path == "" {
-		cwd, err := os.Getwd()
-		if err != nil {
-			return err
-		}
-		i.path = filepath.Join(cwd, "checkpoint")
+func (c *call) restore(id string, b *begin, k *runtime.CheckpointOptions) (int, error) {
+	c.warnRootless()
+	// The caller's paths, before the bundle's directory is entered.
+	if err := imagePath(k); err != nil {
+		return 0, err
 	}
-	if err := i.checkParent(); err != nil {
+	o, err := c.createOptions(b)
+	if err != nil {
+		return 0, err
+	}
+	if !b.detach && !b.noSubreaper {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			c.log.warn("set the subreaper: " + err.Error())
+		}
+	}
+	f := c.newForeground(b.detach)
+	defer f.close()
+	ctx := context.Background()
+	ctr, err := c.store.Restore(ctx, id, *o, *k)
+	if err != nil {
+		return 0, err
+	}
+	p := ctr.Process()
+	if b.detach {
+		return 0, nil
+	}
+	if p.Console != nil {
+		if err := f.terminal(p.Console); err != nil {
+			return 0, errors.Join(err, ctr.Delete(ctx, true))
+		}
+	}
+	status := f.wait(p)
+	c.remove(ctr)
+	return status, nil
+}
+
+// warnRootless has runc's words.
+func (c *call) warnRootless() {
+	if os.Geteuid() != 0 {
+		c.log.warn(c.name + " checkpoint is untested with rootless containers")
+	}
+}
+
+// imagePath makes the paths absolute: the working directory will be the bundle's.
+func imagePath(k *runtime.CheckpointOptions) (err error) {
+	if k.ImagePath == "" {
+		k.ImagePath = "checkpoint"
+	}
+	if k.ImagePath, err = filepath.Abs(k.ImagePath); err != nil {
 		return err
 	}
-	if i.pageServer != "" {
-		colon := strings.LastIndexByte(i.pageServer, ':')
-		if colon <= 0 || colon == len(i.pageServer)-1 {
-			//lint:ignore ST1005 runc's text
-			return errors.New("Use --page-server ADDRESS:PORT to specify page server")
-		}
-		if _, err := strconv.ParseUint(i.pageServer[colon+1:], 10, 16); err != nil {
-			//lint:ignore ST1005 runc's text
-			return errors.New("Invalid port number")
-		}
-	}
-	for _, ns := range i.emptyNS {
-		if ns != "network" {
-			return fmt.Errorf("namespace %q is not supported", ns)
-		}
-	}
-	return nil
-}
-
-func (i *image) checkParent() error {
-	if i.parent == "" {
-		return nil
-	}
-	if filepath.IsAbs(i.parent) {
-		return errors.New("--parent-path must be relative")
-	}
-	dir := filepath.Join(i.path, i.parent)
-	st, err := os.Stat(dir)
-	if err == nil && !st.IsDir() {
-		err = &os.PathError{Op: "stat", Path: dir, Err: unix.ENOTDIR}
-	}
-	if err != nil {
-		return fmt.Errorf("invalid --parent-path: %w", err)
-	}
-	return nil
+	k.WorkPath, err = absolute(k.WorkPath)
+	return err
 }

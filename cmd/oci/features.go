@@ -38,7 +38,7 @@ func featuresOf() *features.Features {
 			"run.berth.version": Version,
 			// Callers that know runc's versions alone find the one whose command line this is.
 			"org.opencontainers.runc.version":            "1.5.1",
-			"org.opencontainers.runc.checkpoint.enabled": "false",
+			"org.opencontainers.runc.checkpoint.enabled": "true", // criu is looked for when it is needed, as by runc
 		},
 		// Callers must not pass these on from strangers: they name files, and
 		// properties of systemd's units.

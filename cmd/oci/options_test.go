@@ -176,26 +176,3 @@ func TestPassedDescriptors(t *testing.T) {
 		t.Error("a negative number is no error")
 	}
 }
-
-func TestImageChecks(t *testing.T) {
-	dir := t.TempDir()
-	for _, c := range []struct {
-		i    image
-		want string
-	}{
-		{image{path: dir, parent: "/x"}, "--parent-path must be relative"},
-		{image{path: dir, parent: "x"}, "invalid --parent-path: stat " + dir + "/x: no such file or directory"},
-		{image{path: dir, pageServer: "x"}, "Use --page-server ADDRESS:PORT to specify page server"},
-		{image{path: dir, pageServer: "x:"}, "Use --page-server ADDRESS:PORT to specify page server"},
-		{image{path: dir, pageServer: "x:y"}, "Invalid port number"},
-		{image{path: dir, emptyNS: []string{"mount"}}, `namespace "mount" is not supported`},
-	} {
-		if err := c.i.check(); err == nil || err.Error() != c.want {
-			t.Errorf("%+v: %v", c.i, err)
-		}
-	}
-	ok := image{path: dir, parent: ".", pageServer: "[::1]:27", emptyNS: []string{"network"}}
-	if err := ok.check(); err != nil {
-		t.Error(err)
-	}
-}
