@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 # What the tests need from Debian, as COMMAND=PACKAGE.
 NEEDS = busybox=busybox-static nft=nftables ip=iproute2 python3=python3 strace=strace \
 	qemu-system-x86_64=qemu-system-x86 mke2fs=e2fsprogs cpio=cpio xz=xz-utils \
-	systemctl=systemd dbus-daemon=dbus
+	systemctl=systemd dbus-daemon=dbus criu=criu iptables=iptables
 
 .PHONY: build test lint unit integration vm-test bench install deps help
 
@@ -39,6 +39,7 @@ integration: build ## black-box tests of the built binary, as root
 vm-test: build ## limits in a VM with cgroup v2 and every controller
 	integration/vm/run -t 600 integration/vm/limits ./berth
 	integration/vm/cgroups
+	integration/vm/run -t 900 integration/vm/checkpoint ./berth
 
 bench: build ## compare with what is installed of crun, runc, bwrap, podman
 	bench/shell ./berth

@@ -102,7 +102,9 @@ func joined(s *specs.Spec) (out []criu.Namespace) {
 func streams(files ...*os.File) (out []string) {
 	for i, f := range files {
 		var st unix.Stat_t
-		if f == nil || unix.Fstat(int(f.Fd()), &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		var fs unix.Statfs_t
+		if f == nil || unix.Fstat(int(f.Fd()), &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO ||
+			unix.Fstatfs(int(f.Fd()), &fs) != nil || fs.Type != unix.PIPEFS_MAGIC { // others have a path
 			continue
 		}
 		if out == nil {
@@ -176,19 +178,19 @@ func openFiles(pid int) (out []int) {
 // "" for others. With null it is asked for the host's /dev/null alone.
 func hostFile(pid, fd int, own mountTable, null bool) string {
 	var st unix.Stat_t
-	if unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), &st) != nil {
+	link := fmt.Sprintf("/proc/%d/fd/%d", pid, fd)
+	if unix.Stat(link, &st) != nil {
 		return ""
 	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFCHR:
-		if st.Rdev != unix.Mkdev(1, 3) { // a terminal is criu's own matter
+	switch kind := st.Mode & unix.S_IFMT; {
+	case kind == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3): // a terminal is criu's own matter
+	case null:
+		return ""
+	case kind == unix.S_IFIFO:
+		if to, err := os.Readlink(link); err != nil || !strings.HasPrefix(to, "/") { // a pipe
 			return ""
 		}
-	case unix.S_IFREG:
-		if null {
-			return ""
-		}
-	default:
+	case kind != unix.S_IFREG:
 		return ""
 	}
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", pid, fd))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -44,6 +45,9 @@ func (m *maker) restore(ctx context.Context, k *CheckpointOptions) error {
 	}
 	defer null.Close()
 	r := &criu.Restore{Annotations: m.spec.Annotations, Namespaces: joined(m.spec), Null: null}
+	for _, n := range r.Namespaces {
+		r.Locked = r.Locked || n.Kind == "net" && locked(n.Path)
+	}
 	for i, f := range []*os.File{m.o.Stdin, m.o.Stdout, m.o.Stderr} {
 		if r.Streams[i] = f; f == nil {
 			r.Streams[i] = null
@@ -54,16 +58,20 @@ func (m *maker) restore(ctx context.Context, k *CheckpointOptions) error {
 		return err
 	}
 	defer os.Remove(r.Root)
-	var console *os.File
+	var console, cgroup *os.File
+	defer func() { cgroup.Close() }() // of none it is an error, and nothing else
 	err = program.Restore(ctx, k, r, criu.Events{
-		Start:      t.start,
-		Started:    m.enclose,
+		Start: t.start,
+		Started: func(pid int) (err error) {
+			cgroup, err = m.enclose(pid)
+			return err
+		},
 		Namespaces: func(pid int) error { return m.restoredNamespaces(ctx, pid) },
 		Terminal: func(f *os.File) error {
 			console = f
 			return nil
 		},
-		Restored: m.restored,
+		Restored: func(pid int) error { return m.restored(pid, cgroup) },
 	})
 	if err == nil {
 		m.init.Console = console
@@ -75,31 +83,42 @@ func (m *maker) restore(ctx context.Context, k *CheckpointOptions) error {
 	return err
 }
 
+// locked tells whether a network namespace has the chain by which criu lets
+// nothing pass. The program is one that criu needs itself.
+func locked(netns string) bool {
+	return onOwnThread(func() error {
+		f, err := os.Open(netns)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
+			return os.NewSyscallError("setns", err)
+		}
+		return exec.Command("iptables", "-w", "-n", "-L", "CRIU").Run()
+	}) == nil
+}
+
 // enclose puts criu into the container's cgroup: what it clones begins there. A
-// scope of systemd takes criu as its first process.
-func (m *maker) enclose(pid int) error {
-	c := &m.config
-	if c.Cgroup == nil {
-		return nil
+// scope of systemd takes criu as its first process. nil: there is none.
+func (m *maker) enclose(pid int) (*os.File, error) {
+	if m.config.Cgroup == nil {
+		return nil, nil
 	}
 	held := false
-	dir, err := c.Cgroup.Apply(func() (int, error) {
+	dir, err := m.config.Cgroup.Apply(func() (int, error) {
 		held = true
 		return pid, nil
 	})
 	if err != nil || dir == nil {
-		return err
+		return nil, err
 	}
-	defer dir.Close()
 	if m.state.Cgroup = m.cgroupState(); !held {
 		if err := m.cgroup.Attach(pid, ""); err != nil {
-			return fmt.Errorf("put criu into the container's cgroup: %w", err)
+			return dir, fmt.Errorf("put criu into the container's cgroup: %w", err)
 		}
 	}
-	if len(c.Devices) > 0 {
-		return cgroups.DeviceFilter(dir, c.Devices)
-	}
-	return nil
+	return dir, nil
 }
 
 // restoredNamespaces is called when the namespaces are there and nothing is in
@@ -127,13 +146,20 @@ func (m *maker) restoredNamespaces(ctx context.Context, pid int) error {
 	return m.outside(ctx, "createRuntime", h.CreateRuntime, Creating)
 }
 
-// restored notes which process it is, before it goes on.
-func (m *maker) restored(pid int) error {
+// restored notes which process it is, before it goes on. The filter of devices
+// comes now: criu had to make and to open what the container may not.
+func (m *maker) restored(pid int, cgroup *os.File) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return fmt.Errorf("pidfd_open %d: %w", pid, err)
 	}
 	m.init = &engine.Process{Pid: pid, Pidfd: os.NewFile(uintptr(fd), "pidfd")}
 	m.state.Pid = 0 // a hook may have been told of it, and nothing is written yet
-	return m.note(pid)
+	if err := m.note(pid); err != nil {
+		return err
+	}
+	if cgroup != nil && len(m.config.Devices) > 0 {
+		return cgroups.DeviceFilter(cgroup, m.config.Devices)
+	}
+	return nil
 }

@@ -35,16 +35,28 @@ func (t *tree) mountPoint(dir string) (string, error) {
 	return t.at, os.Mkdir(t.at, 0o755)
 }
 
-// start starts criu in its mount namespace. The thread that made it is in it, too,
-// and ends here: no other goroutine shall run on it.
+// start starts criu in its mount namespace.
 func (t *tree) start(begin func() error) ([]criu.External, error) {
+	err := onOwnThread(func() error { return t.startHere(begin) })
+	return t.ext, err
+}
+
+// onOwnThread calls f on a thread that ends with it, so that no other goroutine is
+// ever in a namespace that f has made. It is not the first thread, which does not end,
+// and which /proc/self stands for.
+func onOwnThread(f func() error) error {
 	done := make(chan error)
 	go func() {
 		goruntime.LockOSThread()
-		done <- t.startHere(begin)
+		if unix.Gettid() != unix.Getpid() {
+			done <- f()
+			return
+		}
+		err := onOwnThread(f) // on another: this one is taken
+		goruntime.UnlockOSThread()
+		done <- err
 	}()
-	err := <-done
-	return t.ext, err
+	return <-done
 }
 
 func (t *tree) startHere(begin func() error) error {

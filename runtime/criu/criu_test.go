@@ -168,6 +168,17 @@ func TestRestoreRequest(t *testing.T) {
 	if j := got.GetJoinNs(); len(j) != 1 || j[0].GetNs() != "uts" || j[0].GetNsFile() != "/proc/self/ns/uts" {
 		t.Errorf("joined: %v", j)
 	}
+	if got.GetEmptyNs() != unix.CLONE_NEWNET {
+		t.Errorf("empty namespaces: %#x", got.GetEmptyNs())
+	}
+	r.Locked = true
+	for want, o := range map[uint32]*Options{0: {}, unix.CLONE_NEWNET: {EmptyNS: []string{"network"}}} {
+		req, _, opened, err := r.request(o, 31701)
+		closeAll(opened...)
+		if err != nil || req.Opts.GetEmptyNs() != want {
+			t.Errorf("empty namespaces of one that is locked: %#x, want %#x; %v", req.Opts.GetEmptyNs(), want, err)
+		}
+	}
 	if _, _, _, err := r.request(&Options{LSMProfile: "x"}, 31500); err == nil || err.Error() != "--lsm-profile requires at least CRIU 3.16" {
 		t.Errorf("profile: %v", err)
 	}

@@ -110,6 +110,9 @@ type Restore struct {
 	Root        string // a mount, whose parent is not hidden by another
 	Annotations map[string]string
 	Namespaces  []Namespace
+	// Locked tells that the network namespace is still as criu left it when it
+	// saved the container: it lets no packet pass.
+	Locked      bool
 	Descriptors []string // of the container when it was saved: see descriptorsFile
 
 	// Streams take the place of the pipes and files of the host that were the
@@ -141,6 +144,11 @@ func (r *Restore) request(o *Options, version int) (req *rpc.CriuReq, extra, ope
 			return nil, nil, nil, errors.New("--lsm-mount-context requires at least CRIU 3.16")
 		}
 		opts.LsmMountContext = &o.LSMMountContext
+	}
+	if r.Locked && len(o.EmptyNS) == 0 {
+		// Told of a namespace without content criu locks it, once more, and up to
+		// 3.17 cannot unlock it then: of two rules it deletes one.
+		opts.EmptyNs = new(uint32(0))
 	}
 	if opened, err = r.join(opts, version); err != nil {
 		return nil, nil, opened, err
