@@ -10,6 +10,8 @@
 //	err = c.Kill(unix.SIGTERM, false)
 //	exit, err = c.Wait()
 //	err = c.Delete(ctx, false)
+//	err = c.Checkpoint(ctx, runtime.CheckpointOptions{ImagePath: images})
+//	c, err = s.Restore(ctx, "web", runtime.CreateOptions{Bundle: dir}, runtime.CheckpointOptions{ImagePath: images})
 //
 // Nothing is global: two stores do not know of each other. Errors that a caller
 // may want to tell apart are the Err… values, for errors.Is; those of a start

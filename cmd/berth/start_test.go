@@ -48,7 +48,7 @@ func TestEarlyStart(t *testing.T) {
 		if !strings.Contains(out, "\ninit github.com/berth-run/berth/cgroups ") || !strings.Contains(out, "BUNDLE") && !strings.Contains(out, "USAGE:") {
 			t.Errorf("berth %v: no trace of it:\n%s", args, out)
 		}
-		for _, heavy := range []string{"net/http", "github.com/urfave/cli", "github.com/berth-run/berth/cmd "} {
+		for _, heavy := range []string{"net/http", "github.com/urfave/cli", "github.com/berth-run/berth/cmd ", "google.golang.org/protobuf"} {
 			if strings.Contains(out, "\ninit "+heavy) {
 				t.Errorf("berth %v initialises %s", args, heavy)
 			}

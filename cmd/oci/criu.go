@@ -28,7 +28,7 @@ func images(k *runtime.CheckpointOptions) []option {
 }
 
 func (c *call) checkpointCommand() *command {
-	k := &runtime.CheckpointOptions{StatusFD: -1}
+	k := &runtime.CheckpointOptions{}
 	return &command{
 		usage: "<container-id>", about: "save the state of a running container with criu",
 		more: "The container is deleted afterwards, unless it is to go on.",
@@ -64,7 +64,7 @@ func (c *call) checkpoint(id string, k *runtime.CheckpointOptions) error {
 }
 
 func (c *call) restoreCommand() *command {
-	k, b := &runtime.CheckpointOptions{StatusFD: -1}, &begin{}
+	k, b := &runtime.CheckpointOptions{}, &begin{}
 	return &command{
 		usage: "<container-id>", about: "make a container from what checkpoint saved",
 		more: "Without --detach it ends with the container, whose exit status is its own, and deletes it.",
@@ -115,7 +115,7 @@ func (c *call) restore(id string, b *begin, k *runtime.CheckpointOptions) (int, 
 
 // warnRootless has runc's words.
 func (c *call) warnRootless() {
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || inUserNamespace() {
 		c.log.warn(c.name + " checkpoint is untested with rootless containers")
 	}
 }

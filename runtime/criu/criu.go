@@ -129,7 +129,7 @@ func (c *Criu) Dump(ctx context.Context, o *Options, d *Dump, descriptors []stri
 
 // checkStatusFD: a mistake would be seen only by whoever waits at the other end.
 func (o *Options) checkStatusFD() error {
-	if !o.LazyPages || o.StatusFD < 0 {
+	if !o.LazyPages || o.StatusFD <= 0 {
 		return nil
 	}
 	flags, err := unix.FcntlInt(uintptr(o.StatusFD), unix.F_GETFL, 0)
@@ -144,12 +144,12 @@ func (o *Options) checkStatusFD() error {
 
 // ready tells that pages can be fetched.
 func (o *Options) ready() error {
-	if o.StatusFD < 0 {
+	if o.StatusFD <= 0 {
 		return nil
 	}
 	_, err := unix.Write(o.StatusFD, []byte{0})
 	unix.Close(o.StatusFD)
-	o.StatusFD = -1
+	o.StatusFD = 0
 	if err != nil {
 		return fmt.Errorf("tell --status-fd: %w", err)
 	}

@@ -32,7 +32,7 @@ type Options struct {
 	AutoDedup       bool
 	LazyPages       bool
 
-	StatusFD      int    // gets a 0 byte when lazy pages can be fetched; -1: none
+	StatusFD      int    // gets a 0 byte when lazy pages can be fetched; 0 or less: none
 	PageServer    string // ADDRESS:PORT
 	ManageCgroups string // soft, full, strict, ignore; "": criu's default
 	EmptyNS       []string

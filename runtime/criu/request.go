@@ -51,7 +51,7 @@ func (d *Dump) request(o *Options, version int) (*rpc.CriuReq, error) {
 	if o.ParentPath != "" {
 		opts.ParentImg, opts.TrackMem = &o.ParentPath, new(true)
 	}
-	if o.LazyPages && o.StatusFD >= 0 && version < statusByNotify {
+	if o.LazyPages && o.StatusFD > 0 && version < statusByNotify {
 		opts.StatusFd = new(int32(o.StatusFD))
 	}
 	if err := d.namespaces(opts, version); err != nil {
