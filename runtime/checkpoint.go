@@ -26,7 +26,6 @@ func (c *Container) Checkpoint(ctx context.Context, o CheckpointOptions) error {
 		return err
 	}
 	if status != Running && status != Paused {
-		//lint:ignore ST1005 runc's text
 		return fmt.Errorf("Container cannot be checkpointed in %s state", status)
 	}
 	if err := o.Check(); err != nil {
