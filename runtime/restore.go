@@ -75,7 +75,7 @@ func (m *maker) restore(ctx context.Context, k *CheckpointOptions) error {
 	})
 	if err == nil {
 		m.init.Console = console
-		return m.made(ctx)
+		return m.made()
 	}
 	if console != nil {
 		console.Close()

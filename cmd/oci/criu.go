@@ -92,7 +92,10 @@ func (c *call) restore(id string, b *begin, k *runtime.CheckpointOptions) (int, 
 			c.log.warn("set the subreaper: " + err.Error())
 		}
 	}
-	f := c.newForeground(b.detach)
+	f, err := c.newForeground(b.detach)
+	if err != nil {
+		return 0, err
+	}
 	defer f.close()
 	ctx := context.Background()
 	ctr, err := c.store.Restore(ctx, id, *o, *k)
