@@ -87,10 +87,10 @@ func TestMountTable(t *testing.T) {
 			t.Errorf("unescape(%s) = %s, want %s", in, got, want)
 		}
 	}
-	if got := mountID("pos:\t0\nflags:\t02\nmnt_id:\t31\nino:\t5\n"); got != 31 {
+	if got := fdinfoMount("pos:\t0\nflags:\t02\nmnt_id:\t31\nino:\t5\n"); got != 31 {
 		t.Errorf("mount id %d", got)
 	}
-	if got := mountID("pos:\t0\n"); got != -1 {
+	if got := fdinfoMount("pos:\t0\n"); got != -1 {
 		t.Errorf("no mount id is %d", got)
 	}
 }

@@ -99,9 +99,14 @@ func locked(netns string) bool {
 	}) == nil
 }
 
-// enclose puts criu into the container's cgroup: what it clones begins there. A
+// enclose puts criu into the container's cgroup, and its group of resctrl: what it clones begins there. A
 // scope of systemd takes criu as its first process. nil: there is none.
 func (m *maker) enclose(pid int) (*os.File, error) {
+	if m.config.Resctrl != nil { // children begin in their parent's group
+		if err := m.config.Resctrl.Enter(pid); err != nil {
+			return nil, err
+		}
+	}
 	if m.config.Cgroup == nil {
 		return nil, nil
 	}
