@@ -49,17 +49,18 @@ const (
 
 // Versions of criu from which on it can do something, as Version has them.
 const (
-	minVersion       = 30000 // it tells its version over the socket
-	externalNet      = 31100
-	freezeV2         = 31400 // knows the freezer of cgroup v2
-	externalPID      = 31500
-	statusByNotify   = 31500
-	otherLSMProfile  = 31600
-	maxStreams       = 3
-	firstExtraFile   = 4 // behind the standard streams and the socket
-	verbose          = 4 // log level: all but debugging
-	defaultConfig    = "/etc/criu/runc.conf"
-	configAnnotation = "org.criu.config"
+	minVersion      = 30000 // it tells its version over the socket
+	externalNet     = 31100
+	freezeV2        = 31400 // knows the freezer of cgroup v2
+	externalPID     = 31500
+	statusByNotify  = 31500
+	otherLSMProfile = 31600
+)
+
+const (
+	maxStreams     = 3
+	firstExtraFile = 4 // behind the standard streams and the socket
+	verbose        = 4 // log level: all but debugging
 )
 
 // Check finds what criu cannot follow, and makes the directory of the images.
@@ -146,10 +147,10 @@ func (o *Options) LogDir() string {
 // configFile is the file of further options that criu reads, in which an
 // administrator overrules what we ask for; nil: none.
 func configFile(annotations map[string]string) *string {
-	file, ok := annotations[configAnnotation]
+	file, ok := annotations["org.criu.config"]
 	switch {
 	case !ok:
-		file = defaultConfig
+		file = "/etc/criu/runc.conf" // runc's, whose place we take
 	case file == "":
 		return nil
 	}
