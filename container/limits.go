@@ -7,8 +7,9 @@ import (
 	"github.com/berth-run/berth/cgroups"
 )
 
-// minMemory is docker's: with less a process cannot even be executed.
-const minMemory = 6 << 20
+// minMemory is about what the kernel needs for the smallest static program; what
+// berth itself needs is not charged to the container. (docker: 6 MB, for runc's sake.)
+const minMemory = 128 << 10
 
 // limits gives the flags docker's meaning in the words of cgroup v2.
 func limits(o *Options) (cgroups.Limits, error) {
@@ -38,7 +39,7 @@ func memoryLimits(o *Options, l *cgroups.Limits) error {
 	}
 	if o.Memory > 0 {
 		if o.Memory < minMemory {
-			return fmt.Errorf("minimum memory limit allowed is 6MB, got %d bytes", o.Memory)
+			return fmt.Errorf("minimum memory limit allowed is 128KB, got %d bytes", o.Memory)
 		}
 		l.MemoryMax = &o.Memory
 		swap := o.Memory // docker: as much swap as memory unless told otherwise
