@@ -330,7 +330,7 @@ func startFailed(err error) error {
 	}
 	switch {
 	case s.Execve:
-		return &ExecveError{name, err}
+		return &ExecveError{s.File, err}
 	case errors.Is(err, engine.ErrNotFound) && strings.Contains(name, "/"):
 		return &startError{fmt.Sprintf("%sexec: %q: stat %s: no such file or directory", prefix, name, name), err}
 	case errors.Is(err, engine.ErrNotFound):

@@ -116,7 +116,7 @@ func TestProgramsThatCannotBeExecuted(t *testing.T) {
 		b.spec.Process.Args = []string{arg}
 		b.refused(want)
 	}
-	for arg, want := range map[string]string{"/bin/noexec": "exec /bin/noexec: exec format error", "/bin/script": "exec /bin/script: no such file or directory"} {
+	for arg, want := range map[string]string{"/bin/noexec": "exec /bin/noexec: exec format error", "/bin/script": "exec /bin/script: no such file or directory", "script": "exec /bin/script: no such file or directory"} {
 		b.spec.Process.Args = []string{arg}
 		_, _, err := b.output(b.options())
 		var x *ExecveError

@@ -138,7 +138,7 @@ func TestStartFailed(t *testing.T) {
 		want string
 	}{
 		{errors.New("why"), "unable to start container process: why"},
-		{&engine.StartError{Object: "execute /x", Execve: true, Errno: unix.ENOEXEC}, "exec /x: exec format error"},
+		{&engine.StartError{Object: "execute x", Execve: true, File: "/x", Errno: unix.ENOEXEC}, "exec /x: exec format error"},
 	} {
 		err := startFailed(c.err)
 		if err.Error() != c.want || !errors.Is(err, c.err) {

@@ -121,6 +121,7 @@ type StartError struct {
 	Errno  unix.Errno // 0: not a system call
 	Object string     // what it was about
 	Execve bool       // the program is there and may be executed, and execve failed all the same
+	File   string     // the file of that execve
 	reason error
 }
 
@@ -160,10 +161,13 @@ func startError(s step.Step, call step.Call, errno unix.Errno) *StartError {
 
 func execError(e *StartError, x step.Exec, call step.Call) *StartError {
 	e.Object = "execute " + x.Args[0]
-	e.Execve = call.Name == "execve" && (e.Errno == unix.ENOENT && (len(x.Path) == 0 || containsSlash(x.Args[0])) || e.Errno == unix.ENOEXEC)
+	// An execve that ends the plan found the file: faccessat before it did.
+	if call.Name == "execve" && (e.Errno == unix.ENOENT || e.Errno == unix.ENOEXEC) {
+		e.Execve = true
+		e.File, _ = call.Args[0].String()
+	}
 	switch {
-	case e.Errno == unix.ENOENT && call.Name == "execve" && (len(x.Path) == 0 || containsSlash(x.Args[0])):
-		// The file is there: faccessat before this call found it.
+	case e.Execve && e.Errno == unix.ENOENT:
 		e.reason = notFound{"its interpreter (the first line of a script, or the ELF interpreter of a program for another C library) is missing in the container: no such file or directory"}
 	case e.Errno == unix.ENOENT && containsSlash(x.Args[0]):
 		e.reason = notFound{"no such file or directory in the container"}

@@ -115,7 +115,8 @@ func TestErrorsHaveTheirCause(t *testing.T) {
 	}{
 		{"missing", ErrNotFound, "$PATH"}, {"/bin/missing", ErrNotFound, "no such file"},
 		{"/bin/plain", ErrNotExecutable, "permission denied"}, {"/bin/noexec", ErrNotExecutable, "exec format"},
-		{"/bin/script", ErrNotFound, "interpreter"}, {"/etc", ErrNotExecutable, "permission denied"},
+		{"/bin/script", ErrNotFound, "interpreter"}, {"script", ErrNotFound, "interpreter"},
+		{"plain", ErrNotExecutable, "permission denied"}, {"noexec", ErrNotExecutable, "exec format"}, {"/etc", ErrNotExecutable, "permission denied"},
 	} {
 		_, _, err := output(t, Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Spec: testSpec(c.arg)})
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {

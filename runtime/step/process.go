@@ -335,34 +335,32 @@ type Exec struct {
 
 func (s Exec) String() string { return "become " + strings.Join(s.Args, " ") }
 
-// Calls implements Step. All candidates are tried twice: the second time only
-// what means "go on" is passed over, so that the error of one that exists and
-// may not be executed is told, not that of the last one.
+// Calls implements Step. All candidates are tried twice. The second time is for
+// the error: of the first file that is there, which may not be executed or lacks
+// its interpreter, and not that of the last candidate.
 func (s Exec) Calls() []Call {
 	argv, env := Strings(s.Args), Strings(s.Env)
 	env.show = func(Arg) string { return fmt.Sprintf("[%d variables]", len(s.Env)) }
 	call := func(file string) Call {
 		return newCall("execve", unix.SYS_EXECVE, Str(file), argv, env)
 	}
+	there := func(file string) Call {
+		return newCall("faccessat", unix.SYS_FACCESSAT, Cwd, Str(file), Flags(unix.F_OK, "F_OK"))
+	}
 	name := s.Args[0]
 	if s.File != "" {
 		name = s.File
 	}
-	if strings.Contains(name, "/") || len(s.Path) == 0 {
-		// Told apart by the call that fails: the file is missing, or it is
-		// there and its interpreter is not.
-		return []Call{
-			call(name).may(0, unix.ENOENT),
-			newCall("faccessat", unix.SYS_FACCESSAT, Cwd, Str(name), Flags(unix.F_OK, "F_OK")),
-			call(name),
-		}
+	files := candidates(name, s.Path)
+	if len(files) == 1 {
+		return []Call{call(files[0]).may(0, unix.ENOENT), there(files[0]), call(files[0])}
 	}
 	var first, second []Call
-	for _, file := range candidates(name, s.Path) {
+	for _, file := range files {
 		first = append(first, call(file).may(0, unix.ENOENT, unix.ENOTDIR, unix.EACCES))
-		second = append(second, call(file).may(0, unix.ENOENT, unix.ENOTDIR))
+		second = append(second, there(file).may(1, unix.ENOENT, unix.ENOTDIR), call(file))
 	}
-	second[len(second)-1].May = nil
+	second[len(second)-2].May = nil // none is there
 	return append(first, second...)
 }
 
