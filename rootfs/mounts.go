@@ -30,8 +30,8 @@ type Setting struct {
 	CgroupNS bool // a cgroup namespace of the container's own
 	// Cgroups is where the host's cgroup v2 is mounted: bound by containers
 	// without a cgroup namespace. (A mount from the initial one costs an RCU
-	// grace period of 10 ms.)
-	Cgroups string
+	// grace period of 10 ms.) A function, for most containers have one.
+	Cgroups func() string
 	InOrder bool   // trees are taken when it is their turn: their sources may lie in the root
 	RootDir string // with InOrder: the root's path on the host
 	// Peers: what is asked to be shared is a peer of the host's mount, and what the
@@ -149,13 +149,17 @@ func (s *Setting) fileSystem(t *Tree, m *specs.Mount, o *options, root *step.Res
 
 // cgroup: without a cgroup namespace the host's mount is bound.
 func (s *Setting) cgroup(t *Tree, m *specs.Mount, o *options, root *step.Result) {
-	if s.CgroupNS || s.Cgroups == "" {
+	host := ""
+	if !s.CgroupNS {
+		host = s.Cgroups()
+	}
+	if host == "" {
 		t.Late = append(t.Late, step.MountFS{Root: root, Source: "cgroup2", Type: "cgroup2", Target: m.Destination, Flags: o.flags, Ordinary: true, There: true})
 		return
 	}
 	tree := &step.Result{Name: "cgroup"}
 	top, _ := o.attrs()
-	t.Early = append(t.Early, step.CloneTree{Path: s.Cgroups, Top: top, All: step.MountAttr{Propagation: unix.MS_PRIVATE}, Tree: tree})
+	t.Early = append(t.Early, step.CloneTree{Path: host, Top: top, All: step.MountAttr{Propagation: unix.MS_PRIVATE}, Tree: tree})
 	t.Late = append(t.Late, step.PlaceTree{Root: root, Tree: tree, Target: m.Destination})
 }
 

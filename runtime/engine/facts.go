@@ -159,7 +159,7 @@ func readLink(root int, name string) (string, bool) {
 		return "", false
 	}
 	defer unix.Close(fd)
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(fd, "", buf)
+	var buf [unix.PathMax]byte
+	n, err := unix.Readlinkat(fd, "", buf[:])
 	return string(buf[:max(n, 0)]), err == nil
 }

@@ -32,7 +32,7 @@ func (d *decision) namespaces() error {
 			d.child.CloneFlags |= flag
 		}
 	}
-	d.set = rootfs.Setting{Cgroups: d.facts.Cgroups(), RootDir: d.config.Rootfs.Dir()}
+	d.set = rootfs.Setting{Cgroups: d.facts.Cgroups, RootDir: d.config.Rootfs.Dir()}
 	d.set.InOrder = d.set.RootDir != ""
 	d.set.Peers = rootfs.Propagation(d.spec.Linux.RootfsPropagation)&unix.MS_SHARED != 0
 	return d.join(joined)
