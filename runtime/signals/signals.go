@@ -41,9 +41,13 @@ type sigaction struct {
 }
 
 // handler writes its first argument, the number, as one byte to pipe (handler_*.s).
+//
+//lint:ignore U1000 addresses, in assembly, takes its address
 func handler()
 
 // restorer calls rt_sigreturn(2).
+//
+//lint:ignore U1000 likewise
 func restorer()
 
 func addresses() (handler, restorer uintptr)
