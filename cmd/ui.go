@@ -199,6 +199,7 @@ var hints = [...]struct {
 	{container.ErrPaused, "let it go on: berth unpause CONTAINER"},
 	{container.ErrRunning, "stop it: berth stop CONTAINER, or remove it running: berth rm -f CONTAINER"},
 	{container.ErrInUse, "see who has it: berth ps -a"},
+	{container.ErrManyLayers, "build the image again with fewer layers (a squashed one has a single one), or boot Linux 6.8 or newer"},
 	{errNoNetwork, "list all networks: berth network ls"},
 	{cgroups.ErrNoCgroup2, "mount -t cgroup2 none /sys/fs/cgroup"},
 	{unix.EROFS, "take a folder that can be written: berth --root DIR"},

@@ -16,6 +16,9 @@ import (
 	"github.com/berth-run/berth/runtime/engine"
 )
 
+// ErrManyLayers is in the error for an image that only a newer kernel can mount.
+var ErrManyLayers = rootfs.ErrManyLayers
+
 // stdio says what process 1 gets as its standard streams.
 type stdio struct {
 	stdin bool // a pipe; else /dev/null

@@ -93,7 +93,7 @@ func parseConfig(raw []byte) (*Image, []string, error) {
 	case c.RootFS.Type != "layers":
 		return nil, nil, fmt.Errorf("read image configuration: rootfs.type is %q, want \"layers\"", brief(c.RootFS.Type))
 	case len(c.RootFS.DiffIDs) > MaxLayers:
-		return nil, nil, fmt.Errorf("read image configuration: %d layers, overlayfs takes at most %d", len(c.RootFS.DiffIDs), MaxLayers)
+		return nil, nil, fmt.Errorf("read image configuration: %d layers, overlayfs takes at most %d of an image", len(c.RootFS.DiffIDs), MaxLayers)
 	}
 	for i, d := range c.RootFS.DiffIDs {
 		if err := CheckDigest(d); err != nil {

@@ -124,7 +124,7 @@ func ParseManifest(b []byte) (*Manifest, *Blob, []Descriptor, error) {
 		return nil, nil, nil, fmt.Errorf("read manifest: %w", err)
 	}
 	if len(d.Layers) > MaxLayers {
-		return nil, nil, nil, fmt.Errorf("read manifest: %d layers, overlayfs takes at most %d", len(d.Layers), MaxLayers)
+		return nil, nil, nil, fmt.Errorf("read manifest: %d layers, overlayfs takes at most %d of an image", len(d.Layers), MaxLayers)
 	}
 	for i, l := range d.Layers {
 		if err := checkBlob(fmt.Sprintf("layer %d", i+1), l, -1); err != nil {

@@ -8,8 +8,9 @@ const (
 	maxManifest = 4 << 20
 	// maxConfig bounds an image configuration, in bytes.
 	maxConfig = 8 << 20
-	// MaxLayers is what one overlayfs mount takes: OVL_MAX_STACK in fs/overlayfs/params.h.
-	MaxLayers = 500
+	// MaxLayers is what one overlayfs mount takes below its own: OVL_MAX_STACK
+	// in fs/overlayfs/params.h, 500, less one for the caller's use.
+	MaxLayers = 499
 	// maxEntries bounds the entries of one layer, and so the inodes that it can take.
 	maxEntries = 4 << 20
 	// A layer may expand to freeExpansion bytes, and beyond that to maxRatio

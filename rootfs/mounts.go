@@ -21,6 +21,10 @@ type Facts interface {
 	// start, as far as it goes: the path without links, the permissions of what
 	// is there, and whether anything is.
 	Inside(path string) (resolved string, mode uint32, there bool)
+	// PageSize is the most that mount(2) takes of options, with a NUL.
+	PageSize() int
+	// LayersOneByOne tells whether overlayfs takes a layer with each lowerdir+.
+	LayersOneByOne() bool
 }
 
 // Setting is what the mounts of a container depend on beside their list.

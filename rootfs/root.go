@@ -4,6 +4,8 @@
 package rootfs
 
 import (
+	"errors"
+	"fmt"
 	"path"
 	"slices"
 
@@ -13,7 +15,7 @@ import (
 // Root is where the root file system comes from.
 type Root interface {
 	// Step mounts it and opens it as root.
-	Step(root *step.Result) step.Step
+	Step(root *step.Result, f Facts) (step.Step, error)
 	// Dir is its path on the host, in which mounts may have their sources; "" if
 	// it is not there before the start.
 	Dir() string
@@ -34,12 +36,21 @@ type Overlay struct {
 	Volatile bool
 }
 
+// ErrManyLayers: this kernel has no way to mount so many.
+var ErrManyLayers = errors.New("their names do not fit in one page, which is what mount(2) takes, and this kernel's overlayfs does not take them one by one (lowerdir+, Linux 6.8)")
+
 // Step implements Root.
-func (o Overlay) Step(root *step.Result) step.Step {
+func (o Overlay) Step(root *step.Result, f Facts) (step.Step, error) {
 	lower := slices.Clone(o.Lower)
 	slices.Reverse(lower)
-	return step.Overlay{Base: o.Base, Lower: lower, Upper: o.Upper, Work: o.Work,
+	s := step.Overlay{Base: o.Base, Lower: lower, Upper: o.Upper, Work: o.Work,
 		UserXattr: o.UserXattr, Volatile: o.Volatile, Target: path.Dir(o.Upper), Root: root}
+	if !s.Fits(f.PageSize()) {
+		if s.OneByOne = f.LayersOneByOne(); !s.OneByOne {
+			return nil, fmt.Errorf("the root: %d layers: %w", len(lower), ErrManyLayers)
+		}
+	}
+	return s, nil
 }
 
 // Dir implements Root.
@@ -49,7 +60,9 @@ func (Overlay) Dir() string { return "" }
 type Bundle struct{ Path string }
 
 // Step implements Root.
-func (b Bundle) Step(root *step.Result) step.Step { return step.BindRoot{Path: b.Path, Root: root} }
+func (b Bundle) Step(root *step.Result, _ Facts) (step.Step, error) {
+	return step.BindRoot{Path: b.Path, Root: root}, nil
+}
 
 // Dir implements Root.
 func (b Bundle) Dir() string { return b.Path }

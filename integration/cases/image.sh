@@ -64,3 +64,66 @@ json.dump({"schemaVersion": 2, "manifests": [m]}, open(dir + "/index.json", "w")
 json.dump({"imageLayoutVersion": "1.0.0"}, open(dir + "/oci-layout", "w"))
 P
 }
+# tower NAME FILE N: busybox.tar and N layers above it, each with a file of its
+# number; every one writes /top and removes what the one below left in /gone.
+tower() {
+	python3 - "$TMP/busybox.tar" "$@" <<'P'
+import hashlib, io, json, sys, tarfile
+src, name, path, n = sys.argv[1:]
+base = tarfile.open(src)
+layers = [base.extractfile("layer.tar").read()]
+for i in range(1, int(n) + 1):
+    buf = io.BytesIO()
+    t = tarfile.open(fileobj=buf, mode="w")
+    for f, data in (("tower/%d" % i, b"%d" % i), ("top", b"%d\n" % i), ("gone/%d" % i, b""), ("gone/.wh.%d" % (i - 1), b"")):
+        h = tarfile.TarInfo(f); h.size = len(data); t.addfile(h, io.BytesIO(data))
+    t.close()
+    layers.append(buf.getvalue())
+config = json.loads(base.extractfile("config.json").read())
+config["rootfs"]["diff_ids"] = ["sha256:" + hashlib.sha256(l).hexdigest() for l in layers]
+config["history"] = [{"created_by": "layer %d" % i} for i in range(len(layers))]
+out = tarfile.open(path, "w")
+def put(f, data):
+    h = tarfile.TarInfo(f); h.size = len(data); out.addfile(h, io.BytesIO(data))
+put("config.json", json.dumps(config).encode())
+for i, l in enumerate(layers): put("%d.tar" % i, l)
+put("manifest.json", json.dumps([{"Config": "config.json", "RepoTags": [name], "Layers": ["%d.tar" % i for i in range(len(layers))]}]).encode())
+out.close()
+P
+}
+t_more_layers_than_fit_in_a_page() { # of mount(2)'s options: given one by one
+	local ROOT=$TMP/own look
+	mkdir "$ROOT"
+	tower tower:latest "$TMP/tower.tar" 200
+	b load -q -i "$TMP/tower.tar"
+	try explain run --rm --network none tower true
+	[[ $err != *'lowerdir+, Linux 6.8'* ]] || skip "the overlayfs of this kernel does not take layers one by one (Linux 6.8)"
+	like "$out" 'fsconfig\(\$fs, FSCONFIG_SET_STRING, "lowerdir\+", "layers/'
+	eq "$(grep -c 'lowerdir+' <<<"$out")" 202 "layers of the plan: busybox, the tower and that of mount points"
+	like "$out" 'fsconfig\(\$fs, FSCONFIG_SET_FLAG, "volatile"'
+	look='cat /tower/1 /tower/200 /top; ls /tower | wc -l; ls /gone; echo x >/top; rm /tower/1; ls -d /tower/1 2>&1; grep -c "^overlay / overlay" /proc/mounts'
+	eq "$(b run --rm --network none tower sh -c "$look" || true)" $'1200200\n200\n200\nls: /tower/1: No such file or directory\n1'
+	b run --name kept --network none tower sh -c 'echo mine >/top'
+	eq "$(b start -a kept; b export kept | tar -xO tower/1)" 1 "of a container that ended"
+	eq "$(cat "$(b mount kept)/tower/200")" 200 "of one that is mounted on the host"
+	b umount kept >/dev/null
+	eq "$(b inspect -f '{{len .RootFS.Layers}}' tower; b history -q tower | wc -l)" $'201\n201'
+	b save -o "$TMP/saved.tar" tower
+	b rm kept >/dev/null; b rmi tower >/dev/null
+	eq "$(ls "$ROOT/layers" | wc -l)" 0 "layers that are left"
+	b load -q -i "$TMP/saved.tar"
+	eq "$(b run --rm --network none tower cat /tower/1 /tower/200)" 1200 "saved and loaded"
+	rm -r "$ROOT" "$TMP/tower.tar" "$TMP/saved.tar"
+}
+t_as_many_layers_as_overlayfs_takes() {
+	local ROOT=$TMP/own
+	mkdir "$ROOT"
+	tower most:latest "$TMP/tower.tar" 498 # and busybox, and that of mount points: OVL_MAX_STACK
+	b load -q -i "$TMP/tower.tar"
+	try explain run --rm most true
+	[[ $err != *'lowerdir+, Linux 6.8'* ]] || skip "the overlayfs of this kernel does not take layers one by one (Linux 6.8)"
+	eq "$(b run --rm --network none most cat /tower/1 /tower/498)" 1498
+	tower more:latest "$TMP/tower.tar" 499
+	refuse_load '500 layers, overlayfs takes at most 499 of an image' -i "$TMP/tower.tar"
+	rm -r "$ROOT" "$TMP/tower.tar"
+}

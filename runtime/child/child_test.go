@@ -208,6 +208,7 @@ func TestBinaryIsHidden(t *testing.T) {
 	if len(p.Trace()) < 5 {
 		t.Errorf("trace has %d calls", len(p.Trace()))
 	}
+	alone{of: step.HideBinary{}, steps: one(step.HideBinary{}), call: "prctl", errno: unix.EBUSY}.run(newBench(t)) // it is mapped
 }
 
 func waitExe(pid int) (exe string) {

@@ -147,15 +147,18 @@ func (p *Process) Handed() error {
 func (p *Process) Calls() int { return len(p.calls) }
 
 // Result is what an earlier call of the plan returned, as a number: of the
-// process while it waits in a later call.
-func (p *Process) Result(r *step.Result) (int64, bool) {
+// process while it waits in a later call. Of several calls that make it, some
+// passed over or failed, the last that was made counts.
+func (p *Process) Result(r *step.Result) (v int64, made bool) {
 	for i, c := range p.calls {
-		if c.Out == r {
-			v, tick := p.region.op(i)
-			return v, tick != 0
+		if c.Out != r {
+			continue
+		}
+		if n, tick := p.region.op(i); tick != 0 {
+			v, made = n, true
 		}
 	}
-	return 0, false
+	return v, made
 }
 
 // clone runs clone3. ForkLock keeps descriptors that are being made, and not yet

@@ -141,6 +141,10 @@ func startError(s step.Step, call step.Call, errno unix.Errno) *StartError {
 		return lookError(e, s)
 	case step.Chdir:
 		e.Object = "working directory " + s.Path
+	case step.Overlay:
+		if call.Name == "fsconfig" && len(call.Args) > 3 {
+			e.Object += ": " + call.Args[2].Text() + " " + call.Args[3].Text()
+		}
 	case step.MountFS:
 		if s.Ordinary && (errno == unix.ELOOP || errno == unix.ENOTDIR) {
 			e.reason = ordinary{s.Type, errno}

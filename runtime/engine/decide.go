@@ -178,7 +178,11 @@ func (d *decision) rootAndMounts() error {
 		d.add(step.Keyring{Name: "_ses." + d.config.ID, First: true})
 	}
 	d.add(d.tree.Early...)
-	d.add(d.config.Rootfs.Step(d.root))
+	root, err := d.config.Rootfs.Step(d.root, d.facts)
+	if err != nil {
+		return err
+	}
+	d.add(root)
 	for _, s := range d.tree.Late {
 		if m, ok := s.(rootfs.MapHere); ok {
 			d.meet(true, m.String(), func(l *launch) error { return l.mapTree(m) })

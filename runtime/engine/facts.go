@@ -68,6 +68,21 @@ func (h host) Kind(path string) byte {
 	return 'f'
 }
 
+// PageSize implements rootfs.Facts.
+func (host) PageSize() int { return os.Getpagesize() }
+
+// LayersOneByOne implements rootfs.Facts. It adds a layer and mounts nothing. A
+// kernel before 6.5 takes any option and looks at them later, so it must refuse
+// one that there cannot be. Who may not ask, as the container's process may, says yes.
+func (host) LayersOneByOne() bool {
+	fd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return err == unix.EPERM
+	}
+	defer unix.Close(fd)
+	return unix.FsconfigSetString(fd, "lowerdir+", "/") == nil && unix.FsconfigSetString(fd, "no such option", "/") != nil
+}
+
 // LastCap reads /proc/sys/kernel/cap_last_cap (capabilities(7), Linux 3.2).
 func (host) LastCap() int {
 	b, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -26,8 +27,10 @@ func (f fixed) Kind(path string) byte { return f[path] }
 func (f fixed) Inside(path string) (string, uint32, bool) {
 	return path, 0, false
 }
-func (f fixed) LastCap() int     { return 40 }
-func (f fixed) Privileged() bool { return true }
+func (f fixed) PageSize() int        { return 4096 - 4000*int(f["page"]) }
+func (f fixed) LayersOneByOne() bool { return f["lowerdir+"] != 0 }
+func (f fixed) LastCap() int         { return 40 }
+func (f fixed) Privileged() bool     { return true }
 func (f fixed) KernelMounts() []string {
 	return []string{"/sys", "/proc"}
 }
@@ -82,6 +85,34 @@ func TestGoldenPlans(t *testing.T) {
 	golden(t, "everything", plan(t, s, false))
 
 	golden(t, "create", plan(t, testSpec("/bin/app"), true))
+}
+
+// Layers whose names do not fit in a page are given one by one; paths as they
+// are, but for the two that overlayfs unescapes (fs/overlayfs/params.c).
+func TestManyLayers(t *testing.T) {
+	c := Config{ID: "golden", Spec: testSpec("sh"), Rootfs: rootfs.Overlay{Base: "/var/lib/berth", Lower: []string{"mountpoints", "layers/a:b/fs", "layers/c,d/fs"},
+		Upper: "containers/c,1/upper", Work: "containers/c,1/work", UserXattr: true, Volatile: true}}
+	p, err := decide(c, fixed{"/sys": 'd', "page": 1, "lowerdir+": 1}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "layers", p)
+	if p, err := decide(c, fixed{"page": 1}, false); !errors.Is(err, rootfs.ErrManyLayers) || !strings.Contains(err.Error(), "3 layers") {
+		t.Errorf("a kernel without lowerdir+: %v, %v", p, err)
+	}
+	overlay := func(layers int) step.Overlay {
+		c.Rootfs = rootfs.Overlay{Base: "/var/lib/berth", Lower: slices.Repeat([]string{"layers/0123456789ab/fs"}, layers), Upper: "c/upper", Work: "c/work"}
+		p, err := decide(c, fixed{"lowerdir+": 1}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.child.Steps[slices.IndexFunc(p.child.Steps, func(s step.Step) bool { return typeName(s) == "Overlay" })].(step.Overlay)
+	}
+	for n := range 300 {
+		if s := overlay(n); s.OneByOne != (len(s.Options()) > 4095) { // and a NUL
+			t.Fatalf("%d layers: %d bytes of options, one by one: %v", n, len(s.Options()), s.OneByOne)
+		}
+	}
 }
 
 // The order is what makes a plan safe; each pair is a rule.

@@ -22,63 +22,6 @@ func (s Propagation) Calls() []Call {
 	return []Call{newCall("mount", unix.SYS_MOUNT, Null, Str("/"), Null, mountFlags(s.Flags), Null)}
 }
 
-// Overlay mounts the image's layers and the container's own on top, at Target,
-// and opens it as Root. All paths are relative to Base: the options of a mount
-// must fit in one page (mount(2)), and short names make room for many layers.
-type Overlay struct {
-	Base        string
-	Lower       []string // uppermost first
-	Upper, Work string   // empty: read-only
-	UserXattr   bool     // whiteouts of an unprivileged user (Linux 5.11)
-	Volatile    bool     // never synced: an upper that goes with its container (Linux 5.10)
-	Target      string
-	Root        *Result
-}
-
-func (s Overlay) String() string {
-	return fmt.Sprintf("the root: %d layers under one of its own", len(s.Lower))
-}
-
-// overlayEscape is for paths in the options of overlayfs, which splits them at
-// commas and lowerdir at colons (fs/overlayfs/params.c).
-var overlayEscape = strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`)
-
-// OverlayPath is a path as the option upperdir or workdir takes it.
-func OverlayPath(path string) string { return overlayEscape.Replace(path) }
-
-// LowerDirs is the value of the option lowerdir, uppermost first.
-func LowerDirs(paths []string) string {
-	low := make([]string, len(paths))
-	for i, p := range paths {
-		low[i] = OverlayPath(p)
-	}
-	return strings.Join(low, ":")
-}
-
-// Options is the data of the mount call.
-func (s Overlay) Options() string {
-	o := "lowerdir=" + LowerDirs(s.Lower)
-	if s.Upper != "" {
-		o += ",upperdir=" + OverlayPath(s.Upper) + ",workdir=" + OverlayPath(s.Work)
-	}
-	if s.UserXattr {
-		o += ",userxattr"
-	}
-	if s.Volatile {
-		o += ",volatile"
-	}
-	return o
-}
-
-// Calls implements Step.
-func (s Overlay) Calls() []Call {
-	return []Call{
-		newCall("chdir", unix.SYS_CHDIR, Str(s.Base)),
-		newCall("mount", unix.SYS_MOUNT, Str("overlay"), Str(s.Target), Str("overlay"), Int(0), Str(s.Options())),
-		openDir(s.Target).to(s.Root),
-	}
-}
-
 // BindRoot makes a directory of the host the root: bound onto itself, for
 // pivot_root wants a mount.
 type BindRoot struct {
