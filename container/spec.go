@@ -56,6 +56,9 @@ func buildSpec(r *Record, f facts) (*specs.Spec, error) {
 		},
 		Annotations: pairs(o.Annotations, "="),
 	}
+	if slices.ContainsFunc(r.Mounts, func(m MountPoint) bool { return strings.HasSuffix(m.Propagation, "shared") }) {
+		s.Linux.RootfsPropagation = "shared" // only then what is mounted in it shows on the host
+	}
 	for _, d := range f.Devices {
 		s.Linux.Devices = append(s.Linux.Devices, d.node)
 	}

@@ -34,7 +34,11 @@ type Setting struct {
 	Cgroups string
 	InOrder bool   // trees are taken when it is their turn: their sources may lie in the root
 	RootDir string // with InOrder: the root's path on the host
-	NoNodes bool   // mknod(2) is refused, as in a user namespace: nodes of the host are bound
+	// Peers: what is asked to be shared is a peer of the host's mount, and what the
+	// container mounts there is seen outside. Else it hears of the host's mounts
+	// and tells only its own copies.
+	Peers   bool
+	NoNodes bool // mknod(2) is refused, as in a user namespace: nodes of the host are bound
 }
 
 // Take is a tree of the host that the caller takes and hands to the container's
@@ -46,6 +50,7 @@ type Take struct {
 	Named               uint64 // MOUNT_ATTR_* that were asked to be off
 	Map                 *IDMap // ids of its files are mapped
 	FD                  *step.Arg
+	Slave               bool // of the host's mount, before All is set
 	Target              string
 }
 
@@ -75,6 +80,7 @@ type Tree struct {
 	Late   []step.Step // in the order of the spec
 	After  []step.Step // when all has been created that lies in them
 	Takes  []*Take     // by the caller, before the process is there
+	Slaves bool        // some of them are to hear of the host's mounts
 	CopyUp []string    // tmpfs that begin with the content of the root below them
 	Warn   []string
 }
@@ -162,10 +168,12 @@ func (s *Setting) bind(t *Tree, m *specs.Mount, o *options, root *step.Result, f
 	top, all := o.attrs()
 	target, _, _ := f.Inside(m.Destination)
 	place := step.PlaceTree{Root: root, Target: target, File: kind == 'f', NoFollow: o.dstOnly}
+	related := o.propagation&(unix.MS_SHARED|unix.MS_SLAVE) != 0
+	t.Slaves = t.Slaves || related
 	mapped := o.idmap || len(m.UIDMappings)+len(m.GIDMappings) > 0
 	if mapped && !inRoot || s.Trees && !inRoot {
 		take := &Take{Path: m.Source, Recursive: o.recursive, NoFollow: o.srcNoFollow, Top: top, All: all,
-			Named: attrOf(o.clear), Target: m.Destination, FD: step.Later("tree of " + m.Source)}
+			Named: attrOf(o.clear), Target: m.Destination, FD: step.Later("tree of " + m.Source), Slave: related && !s.Peers}
 		if mapped {
 			take.Map = &IDMap{m.UIDMappings, m.GIDMappings, o.ridmap}
 		}
@@ -181,7 +189,7 @@ func (s *Setting) bind(t *Tree, m *specs.Mount, o *options, root *step.Result, f
 		return nil
 	}
 	switch {
-	case o.propagation&(unix.MS_SHARED|unix.MS_SLAVE) != 0:
+	case related && s.Peers:
 		t.First = append(t.First, take)
 	case s.InOrder:
 		t.Late = append(t.Late, take)

@@ -7,7 +7,7 @@ bundle() {
 	ln -sf "$BERTH" "$TMP/berth-oci"
 	mkdir -p "$dir/rootfs"/{bin,proc,sys,dev,tmp,etc}
 	cp /bin/busybox "$dir/rootfs/bin/"
-	for a in sh sleep echo true cat; do ln -sf busybox "$dir/rootfs/bin/$a"; done
+	for a in sh sleep echo true cat grep mkdir; do ln -sf busybox "$dir/rootfs/bin/$a"; done
 	python3 - "$dir/config.json" "$@" <<'P'
 import json, sys
 json.dump({"ociVersion": "1.2.0", "root": {"path": "rootfs"}, "hostname": "box",
@@ -140,4 +140,30 @@ t_oci_descriptors() { # only those that are asked for
 	exec 3<&- 4<&- 7<&-
 	no 1 'unable to stat preserved-fd' run --bundle "$TMP/b" --preserve-fds 99 ocifd
 	rm -r "$TMP/b" "$TMP/f"
+}
+
+t_oci_propagation() { # what a container mounts shows on the host only if its root is shared too
+	bundle "$TMP/b" sh -c 'mkdir -p /p/x; busybox mount -t tmpfs t /p/x; grep " /p " /proc/self/mountinfo'
+	mkdir -p "$TMP/peer"
+	mount -t tmpfs peer "$TMP/peer"
+	mount --make-shared "$TMP/peer"
+	local prop out
+	for prop in "" rshared; do
+		python3 - "$TMP/b/config.json" "$TMP/peer" "$prop" <<'P'
+import json, sys
+f, source, prop = sys.argv[1:]
+c = json.load(open(f))
+c["mounts"] = c["mounts"][:2] + [{"destination": "/p", "source": source, "options": ["rbind", "rshared"]}]
+for s in c["process"]["capabilities"].values(): s[:] = ["CAP_SYS_ADMIN"]
+if prop: c["linux"]["rootfsPropagation"] = prop
+json.dump(c, open(f, "w"))
+P
+		out=$(o run --bundle "$TMP/b" ocipeer </dev/null)
+		case $prop in
+		"") like "$out" ' shared:[0-9]* master:[0-9]* '; [ ! -e "$TMP/peer/x" ] || ! mountpoint -q "$TMP/peer/x" || fail "the container's mount shows outside" ;;
+		*) like "$out" ' shared:[0-9]* - '; mountpoint -q "$TMP/peer/x" || fail "the container's mount does not show outside"; umount "$TMP/peer/x" ;;
+		esac
+	done
+	umount "$TMP/peer"
+	rm -r "$TMP/peer" "$TMP/b"
 }

@@ -57,7 +57,8 @@ func (d *decision) identity() error {
 	}
 	d.add(step.Umask{Mask: mask})
 	if d.files.state.arg != nil {
-		d.add(step.LookPath{Name: p.Args[0], Path: searchPath(p)}, step.DieBySignal{})
+		d.add(step.LookPath{Name: p.Args[0], Path: searchPath(p), Filtered: d.config.Seccomp != nil && !p.NoNewPrivileges},
+			step.DieBySignal{})
 	}
 	if !d.config.Init { // the reaper's child does so itself
 		d.add(step.Signals{})

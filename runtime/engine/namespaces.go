@@ -34,6 +34,7 @@ func (d *decision) namespaces() error {
 	}
 	d.set = rootfs.Setting{Cgroups: d.facts.Cgroups(), RootDir: d.config.Rootfs.Dir()}
 	d.set.InOrder = d.set.RootDir != ""
+	d.set.Peers = rootfs.Propagation(d.spec.Linux.RootfsPropagation)&unix.MS_SHARED != 0
 	return d.join(joined)
 }
 
@@ -124,7 +125,7 @@ func (d *decision) mountNamespace() (err error) {
 	d.add(d.tree.First...)
 	if _, ok := namespace(d.spec, specs.MountNamespace); ok {
 		prop := uint64(unix.MS_REC | unix.MS_PRIVATE)
-		if p := rootfs.Propagation(d.spec.Linux.RootfsPropagation); p != 0 && p&unix.MS_PRIVATE == 0 {
+		if p := rootfs.Propagation(d.spec.Linux.RootfsPropagation); p != 0 && p&unix.MS_PRIVATE == 0 || d.tree.Slaves {
 			prop = unix.MS_REC | unix.MS_SLAVE
 		}
 		d.add(step.Propagation{Flags: prop})

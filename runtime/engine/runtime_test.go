@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 
 	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/rootfs"
+	"github.com/berth-run/berth/runtime/seccomp"
 )
 
 // busybox makes a root file system in which sh and all applets are found.
@@ -213,6 +215,46 @@ func TestCreateWaitsForStart(t *testing.T) {
 	c, err = Create(context.Background(), Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Spec: testSpec("nope")}, t.TempDir())
 	if !errors.Is(err, ErrNotFound) { // create finds out, not start
 		t.Errorf("got %v, %v", c, err)
+	}
+}
+
+// Profiles that are older than faccessat2 refuse it, and create is to find the
+// program all the same, or not to find it.
+func TestProgramIsLookedForBehindAFilter(t *testing.T) {
+	dir := busybox(t)
+	eperm, enosys := uint(unix.EPERM), uint(unix.ENOSYS)
+	for _, c := range []struct {
+		refused []string
+		errno   *uint
+		finds   bool // that a program is missing
+	}{
+		{[]string{"faccessat2"}, &eperm, true}, {[]string{"faccessat2"}, &enosys, true},
+		{[]string{"faccessat2", "faccessat"}, &eperm, false},
+	} {
+		f, err := seccomp.Compile(&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: []specs.Arch{specs.ArchX86_64, specs.ArchAARCH64},
+			Syscalls: []specs.LinuxSyscall{{Names: c.refused, Action: specs.ActErrno, ErrnoRet: c.errno}}}, runtime.GOARCH)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for program, there := range map[string]bool{"cat": true, "/bin/cat": true, "nope": false, "/bin/nope": false} {
+			s := testSpec(program)
+			s.Process.Env = []string{"PATH=/sbin:/bin:/etc"}
+			created, err := Create(context.Background(), Config{ID: "t", Rootfs: rootfs.Bundle{Path: dir}, Spec: s, Seccomp: f}, t.TempDir())
+			if c.finds && !there {
+				if !errors.Is(err, ErrNotFound) {
+					t.Errorf("%v refused with %v: %s: got %v", c.refused, unix.Errno(*c.errno), program, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%v refused with %v: %s: %v", c.refused, unix.Errno(*c.errno), program, err)
+				continue
+			}
+			if err := created.Start(); there && err != nil || !there && !errors.Is(err, ErrNotFound) {
+				t.Errorf("%v refused with %v: start %s: %v", c.refused, unix.Errno(*c.errno), program, err)
+			}
+			created.Wait()
+		}
 	}
 }
 

@@ -57,10 +57,14 @@ func (l *launch) attrs(fd int, t *rootfs.Take, rec uint) error {
 			return err
 		}
 	}
+	var cut step.MountAttr
+	if t.Slave {
+		cut.Propagation = unix.MS_SLAVE
+	}
 	for _, s := range []struct {
 		attr step.MountAttr
 		rec  uint
-	}{{top, 0}, {t.All, rec}} {
+	}{{top, 0}, {cut, rec}, {t.All, rec}} {
 		if s.attr == (step.MountAttr{}) {
 			continue
 		}

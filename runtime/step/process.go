@@ -283,21 +283,44 @@ func (s AwaitStart) Calls() []Call {
 // it: create is to fail if it cannot (faccessat2(2) with AT_EACCESS, Linux 5.8:
 // by the capabilities that the process has now).
 type LookPath struct {
-	Name string
-	Path []string // directories; not used for a name with a slash
+	Name     string
+	Path     []string // directories; not used for a name with a slash
+	Filtered bool     // a seccomp filter is in force, which may refuse faccessat2
 }
 
 func (s LookPath) String() string { return "look for " + s.Name }
 
-// Calls implements Step. As in Exec all candidates are tried twice, the second
-// time for the error.
+// Calls implements Step. Profiles older than faccessat2 refuse it. Behind such
+// a one faccessat is asked, which goes by the real ids: the same by now, but it
+// leaves ambient capabilities aside. Where that is refused too, it is left to
+// execve to find out.
 func (s LookPath) Calls() []Call {
 	files := candidates(s.Name, s.Path)
+	access := func(f string, mode Arg) Call {
+		return newCall("faccessat2", unix.SYS_FACCESSAT2, Cwd, Str(f), mode, Flags(unix.AT_EACCESS, "AT_EACCESS"))
+	}
+	if !s.Filtered {
+		return look(files, access, 0)
+	}
+	old := func(f string, mode Arg) Call {
+		return newCall("faccessat", unix.SYS_FACCESSAT, Cwd, Str(f), mode)
+	}
+	n := 2 * len(files)
+	refused := func(a func(string, Arg) Call) Call { // / is always there
+		return a("/", Flags(0, "F_OK")).may(n, unix.EPERM, unix.ENOSYS, unix.EACCES)
+	}
+	calls := append([]Call{refused(access)}, look(files, access, n+1)...)
+	return append(append(calls, refused(old)), look(files, old, 0)...)
+}
+
+// look: as in Exec all candidates are tried twice, the second time for the
+// error. Once one is found, rest more calls are passed over.
+func look(files []string, access func(string, Arg) Call, rest int) []Call {
 	var calls []Call
 	for pass := range 2 {
 		for i, f := range files {
-			c := newCall("faccessat2", unix.SYS_FACCESSAT2, Cwd, Str(f), Flags(unix.X_OK, "X_OK"), Flags(unix.AT_EACCESS, "AT_EACCESS"))
-			c.Then = 2*len(files) - len(calls) - 1
+			c := access(f, Flags(unix.X_OK, "X_OK"))
+			c.Then = 2*len(files) - len(calls) - 1 + rest
 			switch {
 			case pass == 0:
 				c.May = []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES}
@@ -352,15 +375,16 @@ func (s Exec) Calls() []Call {
 		name = s.File
 	}
 	files := candidates(name, s.Path)
+	last := there(files[len(files)-1]).may(0, unix.EPERM, unix.ENOSYS) // a filter, and not of the file
 	if len(files) == 1 {
-		return []Call{call(files[0]).may(0, unix.ENOENT), there(files[0]), call(files[0])}
+		return []Call{call(files[0]).may(0, unix.ENOENT), last, call(files[0])}
 	}
 	var first, second []Call
 	for _, file := range files {
 		first = append(first, call(file).may(0, unix.ENOENT, unix.ENOTDIR, unix.EACCES))
-		second = append(second, there(file).may(1, unix.ENOENT, unix.ENOTDIR), call(file))
+		second = append(second, there(file).may(1, unix.ENOENT, unix.ENOTDIR, unix.EPERM), call(file))
 	}
-	second[len(second)-2].May = nil // none is there
+	second[len(second)-2] = last // none is there
 	return append(first, second...)
 }
 
