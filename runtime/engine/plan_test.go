@@ -28,6 +28,7 @@ func (f fixed) Inside(path string) (string, uint32, bool) {
 }
 func (f fixed) LastCap() int     { return 40 }
 func (f fixed) Privileged() bool { return true }
+func (f fixed) Rights() bool     { return true }
 func (f fixed) KernelMounts() []string {
 	return []string{"/sys", "/proc"}
 }
@@ -36,10 +37,14 @@ func (f fixed) Cgroups() string { return "/sys/fs/cgroup" }
 func plan(t *testing.T, s *specs.Spec, waiting bool) *Plan {
 	t.Helper()
 	s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 4096}}
+	dir := ""
+	if waiting {
+		dir = "/run/golden"
+	}
 	p, err := decide(Config{
 		ID: "golden", Spec: s, Network: func(int) error { return nil },
 		Rootfs: rootfs.Overlay{Base: "/var/lib/berth", Lower: []string{"layers/aa", "layers/bb"}, Upper: "containers/c/upper", Work: "containers/c/work"},
-	}, fixed{"/sys": 'd', "/proc/kcore": 'f', "/proc/acpi": 'd', "/proc/sys": 'd', "/srv": 'd', "/srv/file": 'f'}, waiting)
+	}, fixed{"/sys": 'd', "/proc/kcore": 'f', "/proc/acpi": 'd', "/proc/sys": 'd', "/srv": 'd', "/srv/file": 'f'}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +87,40 @@ func TestGoldenPlans(t *testing.T) {
 	golden(t, "everything", plan(t, s, false))
 
 	golden(t, "create", plan(t, testSpec("/bin/app"), true))
+}
+
+// rightless is a caller who has rights only in a user namespace of the container.
+type rightless struct{ fixed }
+
+func (rightless) Privileged() bool { return false }
+func (rightless) Rights() bool     { return false }
+
+// Such a caller's child hides the binary in the first moment in which it may,
+// before there is anybody who could look, and holds no directory of the host.
+func TestRightlessOrder(t *testing.T) {
+	index := func(p *Plan, like step.Step) int {
+		return slices.IndexFunc(p.child.Steps, func(s step.Step) bool { return typeName(s) == typeName(like) })
+	}
+	for name, path := range map[string]string{"own": "", "joined": "/proc/1/ns/user"} {
+		s := testSpec("/bin/app")
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: path})
+		if path == "" {
+			s.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: 1000, Size: 1}}
+			s.Linux.GIDMappings = s.Linux.UIDMappings
+		}
+		p, err := decide(Config{ID: "t", Spec: s, Rootfs: rootfs.Bundle{Path: "/r"}}, rightless{fixed{"/sys": 'd'}}, "/run/t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		hide, join := index(p, step.HideBinary{}), index(p, setNS{})
+		if join >= 0 && hide != join+1 || join < 0 && hide != index(p, step.LeaveMemory{})+1 {
+			t.Errorf("%s: joined at %d, hidden at %d", name, join, hide)
+		}
+		take := index(p, step.CloneTree{})
+		if c, ok := p.child.Steps[take].(step.CloneTree); !ok || c.Path != "/run/t" || take < index(p, step.Propagation{}) || p.files.state.arg != nil {
+			t.Errorf("%s: the FIFO's directory is taken at %d: %v", name, take, p.child.Steps[take])
+		}
+	}
 }
 
 // The order is what makes a plan safe; each pair is a rule.
@@ -161,7 +200,7 @@ func TestBadSpecs(t *testing.T) {
 	} {
 		s := testSpec("true")
 		spoil(s)
-		if _, err := decide(Config{Spec: s, Rootfs: rootfs.Bundle{Path: "/r"}}, fixed{}, false); err == nil {
+		if _, err := decide(Config{Spec: s, Rootfs: rootfs.Bundle{Path: "/r"}}, fixed{}, ""); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
