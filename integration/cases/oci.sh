@@ -167,3 +167,30 @@ P
 	umount "$TMP/peer"
 	rm -r "$TMP/peer" "$TMP/b"
 }
+
+t_oci_unprivileged() { # as a user without any right: one id is mapped, no cgroup
+	local d=$TMP/u pid as="setpriv --reuid 1234 --regid 1234 --clear-groups"
+	u() { $as "$d/berth-oci" --root "$d/root" "$@"; }
+	mkdir -p "$d"
+	install -m 755 "$BERTH" "$d/berth-oci"
+	bundle "$d/b" sleep 100
+	python3 - "$d/b/config.json" <<'P'
+import json, sys
+c = json.load(open(sys.argv[1]))
+c["linux"]["namespaces"] = [{"type": t} for t in ("pid", "mount", "uts", "ipc", "user", "cgroup")]
+c["linux"]["uidMappings"] = c["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 1234, "size": 1}]
+json.dump(c, open(sys.argv[1], "w"))
+P
+	chown -R 1234:1234 "$d"
+	u create --bundle "$d/b" --pid-file "$d/pid" ociu </dev/null >/dev/null 2>&1
+	pid=$(<"$d/pid")
+	eq "$(for f in /proc/$pid/fd/*; do readlink "$f"; done | grep "^$TMP" || true)" "" "a waiting container's descriptors lead to the host"
+	eq "$(u exec ociu cat /proc/sys/kernel/hostname)" box "exec in a created container"
+	u start ociu
+	local rc=0; u exec ociu sh -c 'exit 3' || rc=$?; eq $rc 3 "exec"
+	eq "$(u exec ociu cat /proc/self/uid_map | tr -s ' ')" " 0 1234 1"
+	u delete --force ociu
+	[[ ! -e /proc/$pid || $(</proc/$pid/stat) == *') Z '* ]] || fail "process $pid is there still"
+	eq "$(ls "$d/root")" ""
+	rm -r "$d"
+}

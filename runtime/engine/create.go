@@ -48,11 +48,7 @@ func Create(ctx context.Context, c Config, dir string) (*Waiting, error) {
 
 // DecideWaiting is Decide for Plan.Create.
 func DecideWaiting(c Config, dir string) (*Plan, error) {
-	p, err := decide(c, newHost(&c), true)
-	if err == nil {
-		p.stateDir = dir
-	}
-	return p, err
+	return decide(c, newHost(&c), dir)
 }
 
 // Create makes the container of a plan by DecideWaiting.

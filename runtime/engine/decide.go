@@ -70,20 +70,19 @@ type file struct {
 }
 
 // Decide lays down all steps for a container. It looks at the host, and touches nothing.
-func Decide(c Config) (*Plan, error) { return decide(c, newHost(&c), false) }
+func Decide(c Config) (*Plan, error) { return decide(c, newHost(&c), "") }
 
-// decide with waiting set makes a container that waits for start.
-func decide(c Config, f facts, waiting bool) (*Plan, error) {
+// decide with a directory for a FIFO makes a container that waits for start.
+func decide(c Config, f facts, dir string) (*Plan, error) {
 	if err := check(&c); err != nil {
 		return nil, err
 	}
-	d := &decision{Plan: &Plan{config: c, child: &step.Plan{}, lowFD: max(lowFD, firstFD+c.PreserveFDs+8)},
+	d := &decision{Plan: &Plan{config: c, child: &step.Plan{}, stateDir: dir, lowFD: max(lowFD, firstFD+c.PreserveFDs+8)},
 		spec: c.Spec, facts: f, root: &step.Result{Name: "root"}}
 	// The order is the story; each group says why it stands where it stands.
 	for _, part := range []func() error{
 		d.leaveParent, d.namespaces, d.userNamespace, d.rootAndMounts, d.kernelFiles, d.enter,
-		d.limits, d.parentsShare, func() error { return d.closeAll(waiting) }, d.identity,
-		func() error { return d.program(waiting) },
+		d.limits, d.parentsShare, d.closeAll, d.identity, d.program,
 	} {
 		if err := part(); err != nil {
 			return nil, err
@@ -125,6 +124,8 @@ type decision struct {
 	met   bool         // an Await was laid down
 	sync  *step.Result // the pipe, after closeAll moved it
 	state *step.Result // the state directory, likewise
+	fifo  *step.Result // the state directory, where the child takes it itself
+	bare  bool         // the binary is not hidden yet
 }
 
 func (d *decision) add(s ...step.Step) { d.child.Add(s...) }
@@ -159,9 +160,15 @@ func at(text string, f *file) *step.Arg {
 }
 
 // leaveParent: memory first, so that nothing after it can reach the host's
-// binary; then what ties a process to its caller.
+// binary; then what ties a process to its caller. Without rights of its own the
+// child can hide the binary only in the user namespace that it joins first of all.
 func (d *decision) leaveParent() error {
-	d.add(step.LeaveMemory{}, step.HideBinary{}, step.Umask{}, step.NewSession{})
+	d.add(step.LeaveMemory{})
+	n, user := namespace(d.spec, specs.UserNamespace)
+	if d.bare = !d.facts.Rights() && !(user && n.Path == ""); !d.bare {
+		d.hide()
+	}
+	d.add(step.Umask{}, step.NewSession{})
 	if d.spec.Process.Terminal {
 		return nil // Terminal makes the streams
 	}
@@ -169,6 +176,11 @@ func (d *decision) leaveParent() error {
 		d.add(dup{at("parent's "+[]string{"stdin", "stdout", "stderr"}[i], f), i})
 	}
 	return nil
+}
+
+func (d *decision) hide() {
+	d.add(step.HideBinary{})
+	d.bare = false
 }
 
 // rootAndMounts: trees of the host are taken while its paths still mean the
@@ -281,10 +293,15 @@ func (d *decision) parentsShare() error {
 
 // closeAll closes every descriptor of the host before a path of the container is
 // followed.
-func (d *decision) closeAll(waiting bool) error {
+func (d *decision) closeAll() error {
 	keep := []step.Kept{{FD: step.From(child.ErrFD), As: child.ErrFD}}
 	closing := closeFrom{step.CloseFrom{First: firstFD + d.config.PreserveFDs}, nil}
-	if waiting {
+	switch {
+	case d.stateDir == "":
+	case d.fifo != nil:
+		d.state = &step.Result{Name: "state"}
+		keep = append(keep, step.Kept{FD: step.From(d.fifo), As: d.state})
+	default:
 		d.state = &step.Result{Name: "state"}
 		closing.late = append(closing.late, lateKept{at("state directory", &d.files.state), d.state})
 	}
@@ -302,13 +319,13 @@ func (d *decision) closeAll(waiting bool) error {
 
 // program ends the plan. A container that waits has to know before that its
 // program can be executed, and nothing but the FIFO is touched between.
-func (d *decision) program(waiting bool) error {
+func (d *decision) program() error {
 	p := d.spec.Process
 	if d.config.Init {
 		d.add(step.Reaper{Terminal: p.Terminal}, step.Signals{})
 	}
 	path := searchPath(p)
-	if waiting {
+	if d.stateDir != "" {
 		d.add(step.AwaitStart{Ready: step.From(child.ErrFD), Dir: step.From(d.state), Name: StartFIFO, Err: child.ErrFD})
 		d.add(step.Exec{File: d.config.File, Args: p.Args, Env: p.Env, Path: path})
 		return nil

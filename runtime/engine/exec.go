@@ -52,7 +52,7 @@ func DecideExec(c ExecConfig) (*Plan, error) {
 	d := &decision{Plan: &Plan{config: cfg, child: &step.Plan{}, lowFD: max(lowFD, firstFD+c.PreserveFDs+8)}, spec: spec, facts: newHost(&cfg)}
 	for _, part := range []func() error{
 		d.leaveParent, func() error { return d.joinAll(c) }, d.limits, d.finalAffinity, d.parentsShare,
-		func() error { return d.closeAll(false) }, d.identity, func() error { return d.program(false) },
+		d.closeAll, d.identity, d.program,
 	} {
 		if err := part(); err != nil {
 			return nil, err
@@ -94,7 +94,18 @@ func (d *decision) joinAll(c ExecConfig) error {
 	}
 	if flags != 0 {
 		d.files.ns = []file{{flag: flags}}
-		d.add(setNS{at("pidfd", &d.files.ns[0]), flags, "process " + strconv.Itoa(c.Pid)})
+		pidfd, of := at("pidfd", &d.files.ns[0]), "process "+strconv.Itoa(c.Pid)
+		if user && d.bare {
+			d.add(setNS{pidfd, unix.CLONE_NEWUSER, of})
+			d.hide()
+			flags &^= unix.CLONE_NEWUSER
+		}
+		if flags != 0 {
+			d.add(setNS{pidfd, flags, of})
+		}
+	}
+	if d.bare {
+		d.hide()
 	}
 	if user {
 		d.hands = true // only a child is in the pid namespace

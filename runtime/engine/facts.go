@@ -22,6 +22,8 @@ type facts interface {
 	// Privileged tells that the caller may do what root of the initial user
 	// namespace may.
 	Privileged() bool
+	// Rights tells that the caller has CAP_SYS_ADMIN in its own user namespace.
+	Rights() bool
 	// KernelMounts are the mount points of proc and sysfs, the last mounted first.
 	KernelMounts() []string
 	// Cgroups is where cgroup v2 is mounted, "" if it is not.
@@ -104,6 +106,13 @@ func (host) Privileged() bool {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	f := strings.Fields(string(b))
 	return err == nil && len(f) == 3 && f[0] == "0" && f[1] == "0"
+}
+
+// Rights asks capget(2).
+func (host) Rights() bool {
+	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var d [2]unix.CapUserData
+	return unix.Capget(&h, &d[0]) == nil && d[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
 // KernelMounts reads /proc/self/mountinfo (proc_pid_mountinfo(5)).

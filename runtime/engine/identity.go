@@ -56,7 +56,7 @@ func (d *decision) identity() error {
 		mask = *p.User.Umask
 	}
 	d.add(step.Umask{Mask: mask})
-	if d.files.state.arg != nil {
+	if d.stateDir != "" {
 		d.add(step.LookPath{Name: p.Args[0], Path: searchPath(p), Filtered: d.config.Seccomp != nil && !p.NoNewPrivileges},
 			step.DieBySignal{})
 	}

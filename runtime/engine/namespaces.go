@@ -71,6 +71,9 @@ func (d *decision) join(list []*specs.LinuxNamespace) error {
 		d.files.ns = append(d.files.ns, file{path: n.Path, flag: cloneFlag(n.Type)})
 		f := &d.files.ns[len(d.files.ns)-1]
 		d.add(setNS{at(n.Path, f), f.flag, f.path})
+		if n.Type == specs.UserNamespace && d.bare {
+			d.hide()
+		}
 	}
 	if user {
 		d.hands = true
@@ -129,6 +132,10 @@ func (d *decision) mountNamespace() (err error) {
 			prop = unix.MS_REC | unix.MS_SLAVE
 		}
 		d.add(step.Propagation{Flags: prop})
+		if d.stateDir != "" && !d.facts.Rights() { // else the caller takes it
+			d.fifo = &step.Result{Name: "fifo"}
+			d.add(step.CloneTree{Path: d.stateDir, All: step.MountAttr{Propagation: unix.MS_PRIVATE}, Tree: d.fifo})
+		}
 	}
 	if n, ok := namespace(d.spec, specs.CgroupNamespace); ok && n.Path == "" {
 		d.add(step.Unshare{Flags: unix.CLONE_NEWCGROUP})

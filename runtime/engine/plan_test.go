@@ -31,6 +31,7 @@ func (f fixed) PageSize() int        { return 4096 - 4000*int(f["page"]) }
 func (f fixed) LayersOneByOne() bool { return f["lowerdir+"] != 0 }
 func (f fixed) LastCap() int         { return 40 }
 func (f fixed) Privileged() bool     { return true }
+func (f fixed) Rights() bool         { return true }
 func (f fixed) KernelMounts() []string {
 	return []string{"/sys", "/proc"}
 }
@@ -39,10 +40,14 @@ func (f fixed) Cgroups() string { return "/sys/fs/cgroup" }
 func plan(t *testing.T, s *specs.Spec, waiting bool) *Plan {
 	t.Helper()
 	s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 4096}}
+	dir := ""
+	if waiting {
+		dir = "/run/golden"
+	}
 	p, err := decide(Config{
 		ID: "golden", Spec: s, Network: func(int) error { return nil },
 		Rootfs: rootfs.Overlay{Base: "/var/lib/berth", Lower: []string{"layers/aa", "layers/bb"}, Upper: "containers/c/upper", Work: "containers/c/work"},
-	}, fixed{"/sys": 'd', "/proc/kcore": 'f', "/proc/acpi": 'd', "/proc/sys": 'd', "/srv": 'd', "/srv/file": 'f'}, waiting)
+	}, fixed{"/sys": 'd', "/proc/kcore": 'f', "/proc/acpi": 'd', "/proc/sys": 'd', "/srv": 'd', "/srv/file": 'f'}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,17 +97,17 @@ func TestGoldenPlans(t *testing.T) {
 func TestManyLayers(t *testing.T) {
 	c := Config{ID: "golden", Spec: testSpec("sh"), Rootfs: rootfs.Overlay{Base: "/var/lib/berth", Lower: []string{"mountpoints", "layers/a:b/fs", "layers/c,d/fs"},
 		Upper: "containers/c,1/upper", Work: "containers/c,1/work", UserXattr: true, Volatile: true}}
-	p, err := decide(c, fixed{"/sys": 'd', "page": 1, "lowerdir+": 1}, false)
+	p, err := decide(c, fixed{"/sys": 'd', "page": 1, "lowerdir+": 1}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "layers", p)
-	if p, err := decide(c, fixed{"page": 1}, false); !errors.Is(err, rootfs.ErrManyLayers) || !strings.Contains(err.Error(), "3 layers") {
+	if p, err := decide(c, fixed{"page": 1}, ""); !errors.Is(err, rootfs.ErrManyLayers) || !strings.Contains(err.Error(), "3 layers") {
 		t.Errorf("a kernel without lowerdir+: %v, %v", p, err)
 	}
 	overlay := func(layers int) step.Overlay {
 		c.Rootfs = rootfs.Overlay{Base: "/var/lib/berth", Lower: slices.Repeat([]string{"layers/0123456789ab/fs"}, layers), Upper: "c/upper", Work: "c/work"}
-		p, err := decide(c, fixed{"lowerdir+": 1}, false)
+		p, err := decide(c, fixed{"lowerdir+": 1}, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,6 +116,40 @@ func TestManyLayers(t *testing.T) {
 	for n := range 300 {
 		if s := overlay(n); s.OneByOne != (len(s.Options()) > 4095) { // and a NUL
 			t.Fatalf("%d layers: %d bytes of options, one by one: %v", n, len(s.Options()), s.OneByOne)
+		}
+	}
+}
+
+// rightless is a caller who has rights only in a user namespace of the container.
+type rightless struct{ fixed }
+
+func (rightless) Privileged() bool { return false }
+func (rightless) Rights() bool     { return false }
+
+// Such a caller's child hides the binary in the first moment in which it may,
+// before there is anybody who could look, and holds no directory of the host.
+func TestRightlessOrder(t *testing.T) {
+	index := func(p *Plan, like step.Step) int {
+		return slices.IndexFunc(p.child.Steps, func(s step.Step) bool { return typeName(s) == typeName(like) })
+	}
+	for name, path := range map[string]string{"own": "", "joined": "/proc/1/ns/user"} {
+		s := testSpec("/bin/app")
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: path})
+		if path == "" {
+			s.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: 1000, Size: 1}}
+			s.Linux.GIDMappings = s.Linux.UIDMappings
+		}
+		p, err := decide(Config{ID: "t", Spec: s, Rootfs: rootfs.Bundle{Path: "/r"}}, rightless{fixed{"/sys": 'd'}}, "/run/t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		hide, join := index(p, step.HideBinary{}), index(p, setNS{})
+		if join >= 0 && hide != join+1 || join < 0 && hide != index(p, step.LeaveMemory{})+1 {
+			t.Errorf("%s: joined at %d, hidden at %d", name, join, hide)
+		}
+		take := index(p, step.CloneTree{})
+		if c, ok := p.child.Steps[take].(step.CloneTree); !ok || c.Path != "/run/t" || take < index(p, step.Propagation{}) || p.files.state.arg != nil {
+			t.Errorf("%s: the FIFO's directory is taken at %d: %v", name, take, p.child.Steps[take])
 		}
 	}
 }
@@ -192,7 +231,7 @@ func TestBadSpecs(t *testing.T) {
 	} {
 		s := testSpec("true")
 		spoil(s)
-		if _, err := decide(Config{Spec: s, Rootfs: rootfs.Bundle{Path: "/r"}}, fixed{}, false); err == nil {
+		if _, err := decide(Config{Spec: s, Rootfs: rootfs.Bundle{Path: "/r"}}, fixed{}, ""); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}

@@ -252,7 +252,7 @@ func (l *launch) prepare() error {
 		}
 		l.pidNS = ns
 	}
-	if l.plan.stateDir != "" {
+	if l.plan.files.state.arg != nil {
 		if err := l.openState(); err != nil {
 			return err
 		}

@@ -360,8 +360,7 @@ func (s Exec) String() string { return "become " + strings.Join(s.Args, " ") }
 
 // Calls implements Step. All candidates are tried twice. The second time is for
 // the error: of the first file that is there, which may not be executed or lacks
-// its interpreter, and not that of the last candidate. A filter may refuse to
-// tell what is there: then what is missing is passed over, whatever is missing.
+// its interpreter, and not that of the last candidate.
 func (s Exec) Calls() []Call {
 	argv, env := Strings(s.Args), Strings(s.Env)
 	env.show = func(Arg) string { return fmt.Sprintf("[%d variables]", len(s.Env)) }
@@ -376,18 +375,17 @@ func (s Exec) Calls() []Call {
 		name = s.File
 	}
 	files := candidates(name, s.Path)
+	last := there(files[len(files)-1]).may(0, unix.EPERM, unix.ENOSYS) // a filter, and not of the file
 	if len(files) == 1 {
-		return []Call{call(files[0]).may(0, unix.ENOENT), there(files[0]).may(0, unix.EPERM, unix.ENOSYS), call(files[0])}
+		return []Call{call(files[0]).may(0, unix.ENOENT), last, call(files[0])}
 	}
-	var first, second, blind []Call
+	var first, second []Call
 	for _, file := range files {
 		first = append(first, call(file).may(0, unix.ENOENT, unix.ENOTDIR, unix.EACCES))
-		second = append(second, there(file).may(1, unix.ENOENT, unix.ENOTDIR), call(file))
-		blind = append(blind, call(file).may(0, unix.ENOENT, unix.ENOTDIR))
+		second = append(second, there(file).may(1, unix.ENOENT, unix.ENOTDIR, unix.EPERM), call(file))
 	}
-	second[len(second)-2].May, blind[len(blind)-1].May = nil, nil // none is there
-	first = append(first, there("/").may(len(second), unix.EPERM, unix.ENOSYS))
-	return append(append(first, second...), blind...)
+	second[len(second)-2] = last // none is there
+	return append(first, second...)
 }
 
 // Reaper makes process 1 a reaper (--init): it forks, and in the child the plan
