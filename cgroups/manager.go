@@ -111,7 +111,11 @@ func (h *Host) Manager(r Request) (Manager, error) {
 		at = h.at(h.existing(filepath.Dir(dir)))
 	}
 	for _, c := range p.need {
-		if err := at.need(c); err != nil {
+		err := at.need(c)
+		if err != nil && r.Rootless && r.Path == "" && unix.Access(at.Dir(""), unix.W_OK) != nil {
+			return nil, noPermission(err) // the controller is the lesser trouble
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -189,9 +193,13 @@ func (m *cgroupfs) finish(f *os.File, err error) (*os.File, error) {
 		m.dir, m.plan = "", nil
 		return nil, nil
 	case m.nameless:
-		return nil, fmt.Errorf("rootless needs no limits + no cgrouppath when no permission is granted for cgroups: %w", err)
+		return nil, noPermission(err)
 	}
-	return nil, err
+	return nil, fmt.Errorf("unable to apply cgroup configuration: %w", err)
+}
+
+func noPermission(err error) error {
+	return fmt.Errorf("rootless needs no limits + no cgrouppath when no permission is granted for cgroups: %w", err)
 }
 
 func (m *cgroupfs) Update(l Limits) error {

@@ -84,7 +84,7 @@ func TestRootless(t *testing.T) {
 	}{
 		{Request{ID: "x", Rootless: true}, ""},
 		{Request{ID: "x", Rootless: true, Limits: limited}, "rootless needs no limits + no cgrouppath when no permission"},
-		{Request{ID: "x", Rootless: true, Path: "/u/y"}, "permission denied"},
+		{Request{ID: "x", Rootless: true, Path: "/u/y"}, "unable to apply cgroup configuration: "},
 		{Request{ID: "x"}, "permission denied"},
 	} {
 		m, err := h.Manager(c.r)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -87,6 +88,8 @@ type Tree struct {
 	Slaves bool        // some of them are to hear of the host's mounts
 	CopyUp []string    // tmpfs that begin with the content of the root below them
 	Warn   []string
+
+	bound []string // targets of recursive bind mounts so far
 }
 
 // Mounts decides them.
@@ -159,11 +162,20 @@ func (s *Setting) cgroup(t *Tree, m *specs.Mount, o *options, root *step.Result)
 	}
 	if host == "" {
 		t.Late = append(t.Late, step.MountFS{Root: root, Source: "cgroup2", Type: "cgroup2", Target: m.Destination, Flags: o.flags, Ordinary: true, There: true})
+		if set := attrOf(o.flags); set != 0 && slices.ContainsFunc(t.bound, func(d string) bool { return within(m.Destination, d) }) {
+			// It may lie there already, as the host has it: writable (GHSA-m8cg-xc2p-r3fc).
+			t.Late = append(t.Late, step.SetAttrAt{Root: root, Path: m.Destination, Attr: step.MountAttr{Set: set}})
+		}
 		return
 	}
 	tree := &step.Result{Name: "cgroup"}
 	top, _ := o.attrs()
-	t.Early = append(t.Early, step.CloneTree{Path: host, Top: top, All: step.MountAttr{Propagation: unix.MS_PRIVATE}, Tree: tree})
+	take := step.CloneTree{Path: host, Top: top, All: step.MountAttr{Propagation: unix.MS_PRIVATE}, Tree: tree}
+	if s.InOrder {
+		t.Late = append(t.Late, take)
+	} else {
+		t.Early = append(t.Early, take)
+	}
 	t.Late = append(t.Late, step.PlaceTree{Root: root, Tree: tree, Target: m.Destination})
 }
 
@@ -176,6 +188,9 @@ func (s *Setting) bind(t *Tree, m *specs.Mount, o *options, root *step.Result, f
 	top, all := o.attrs()
 	target, _, _ := f.Inside(m.Destination)
 	place := step.PlaceTree{Root: root, Target: target, File: kind == 'f', NoFollow: o.dstOnly}
+	if o.recursive {
+		t.bound = append(t.bound, m.Destination)
+	}
 	related := o.propagation&(unix.MS_SHARED|unix.MS_SLAVE) != 0
 	t.Slaves = t.Slaves || related
 	mapped := o.idmap || len(m.UIDMappings)+len(m.GIDMappings) > 0

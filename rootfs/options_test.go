@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-run/berth/runtime/step"
 )
@@ -55,6 +56,24 @@ func TestPeersOfTheHost(t *testing.T) {
 		}
 		if len(tree.Takes) != 1 || tree.Takes[0].Slave != (c.slaves && !c.peers) {
 			t.Errorf("%s, peers %v: the caller's tree: %+v", c.option, c.peers, tree.Takes)
+		}
+	}
+}
+
+// A cgroup mount that a recursive bind mount of /sys brings along keeps the
+// host's flags, unless they are set on it.
+func TestCgroupMountThatIsThere(t *testing.T) {
+	list := []specs.Mount{{Destination: "/sys", Type: "none", Source: "/sys", Options: []string{"rbind", "ro"}},
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "ro"}}}
+	for skip, want := range []bool{true, false} {
+		s := Setting{InOrder: true, RootDir: "/b/rootfs", CgroupNS: true, Cgroups: "/sys/fs/cgroup"}
+		tree, err := s.Mounts(list[skip:], &step.Result{Name: "root"}, noFacts{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last, ok := tree.Late[len(tree.Late)-1].(step.SetAttrAt)
+		if ok != want || ok && last.Attr.Set != unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID {
+			t.Errorf("with a tree below it: %v: %v", want, tree.Late)
 		}
 	}
 }

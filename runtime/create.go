@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -222,6 +223,9 @@ func (m *maker) made() error {
 	m.state.Creating = false
 	if err := os.Remove(m.path(creatingFile)); err != nil {
 		return fmt.Errorf("save the state of container %s: %w", m.ID, err)
+	}
+	if m.cgroup != nil && m.cgroup.Dir() == "" && !slices.Contains(m.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace}) {
+		m.store.warn("the container has no cgroup and no pid namespace of its own. Such configuration is strongly discouraged: nothing can find and kill all of its processes")
 	}
 	return deliver(m.init, m.o.ConsoleSocket, m.o.PidfdSocket, m.o.PidFile)
 }

@@ -115,7 +115,7 @@ func withTimeout(ctx context.Context, seconds *int) (context.Context, context.Ca
 func (c *Container) inside(ctx context.Context, kind string, list []specs.Hook, status, dir string) error {
 	for i, h := range list {
 		p := &specs.Process{Args: []string{h.Path}, Env: h.Env, Cwd: dir}
-		if err := c.hookInside(ctx, kind, i, h, engine.ExecConfig{ID: c.ID, Pid: c.state.Pid, Process: p, NoNewKeyring: true}, status); err != nil {
+		if err := c.hookInside(ctx, kind, i, h, engine.ExecConfig{ID: c.ID, Pid: c.state.Pid, Process: p, NoNewKeyring: true, NoSetgroups: c.state.NoSetgroups}, status); err != nil {
 			return err
 		}
 	}

@@ -46,6 +46,7 @@ func (d *decision) identity() error {
 	}
 	d.add(step.Credentials{UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids,
 		NoSetgroups: d.config.NoSetgroups && len(p.User.AdditionalGids) == 0,
+		Unsure:      d.hands && !d.facts.Rights() && len(p.User.AdditionalGids) == 0,
 		KeepCaps:    c != nil && p.User.UID != 0 && c.Permitted != 0})
 	if c != nil {
 		d.add(c.Capabilities)

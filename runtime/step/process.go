@@ -430,7 +430,9 @@ type Credentials struct {
 	Groups   []uint32
 	// NoSetgroups: the user namespace forbids it (user_namespaces(7), "setgroups").
 	NoSetgroups bool
-	GroupsStay  bool // only to become root of a new user namespace
+	// Unsure: it may forbid it; then the groups stay, which are the caller's.
+	Unsure     bool
+	GroupsStay bool // only to become root of a new user namespace
 
 	KeepCaps bool // the permitted set survives the change of user, for Capabilities
 }
@@ -461,7 +463,11 @@ func (s Credentials) Calls() []Call {
 		calls = append(calls, newCall("prctl", unix.SYS_PRCTL, Flags(unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), Int(1)))
 	}
 	if !s.NoSetgroups {
-		calls = append(calls, newCall("setgroups", unix.SYS_SETGROUPS, Int(len(s.Groups)), groups))
+		set := newCall("setgroups", unix.SYS_SETGROUPS, Int(len(s.Groups)), groups)
+		if s.Unsure {
+			set = set.may(0, unix.EPERM)
+		}
+		calls = append(calls, set)
 	}
 	return append(calls, ids...)
 }
