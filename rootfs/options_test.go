@@ -66,7 +66,7 @@ func TestCgroupMountThatIsThere(t *testing.T) {
 	list := []specs.Mount{{Destination: "/sys", Type: "none", Source: "/sys", Options: []string{"rbind", "ro"}},
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "ro"}}}
 	for skip, want := range []bool{true, false} {
-		s := Setting{InOrder: true, RootDir: "/b/rootfs", CgroupNS: true, Cgroups: "/sys/fs/cgroup"}
+		s := Setting{InOrder: true, RootDir: "/b/rootfs", CgroupNS: true, Cgroups: func() string { return "/sys/fs/cgroup" }}
 		tree, err := s.Mounts(list[skip:], &step.Result{Name: "root"}, noFacts{})
 		if err != nil {
 			t.Fatal(err)
