@@ -171,11 +171,18 @@ func TestReaper(t *testing.T) {
 	if _, err := io.ReadFull(out, line[:]); err != nil || string(line[:]) != "2\n" { // 1 is the reaper
 		t.Errorf("%q, %v", line, err)
 	}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", b.p.Pid))
-	if err != nil {
-		t.Log("orphans cannot be counted: CONFIG_PROC_CHILDREN is not set")
-	} else if n := len(strings.Fields(string(children))); n != 1 {
-		t.Errorf("process 1 has %d children: the orphan was not reaped", n)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", b.p.Pid))
+		if err != nil {
+			t.Log("orphans cannot be counted: CONFIG_PROC_CHILDREN is not set")
+			break
+		}
+		if n := len(strings.Fields(string(children))); n == 1 {
+			break
+		} else if time.Now().After(deadline) {
+			t.Errorf("process 1 has %d children: the orphan was not reaped", n)
+			break
+		}
 	}
 	unix.Kill(b.p.Pid, unix.SIGTERM)
 	if ws := b.ends(); ws.ExitStatus() != 9 {
