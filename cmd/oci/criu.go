@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/berth-run/berth/runtime"
 )
 
@@ -87,12 +85,7 @@ func (c *call) restore(id string, b *begin, k *runtime.CheckpointOptions) (int, 
 	if err != nil {
 		return 0, err
 	}
-	if !b.detach && !b.noSubreaper {
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			c.log.warn("set the subreaper: " + err.Error())
-		}
-	}
-	f, err := c.newForeground(b.detach)
+	f, err := c.newParent(b)
 	if err != nil {
 		return 0, err
 	}

@@ -30,6 +30,17 @@ func (c *call) newForeground(detach bool) (*foreground, error) {
 	return f, err
 }
 
+// newParent is newForeground for who makes a container: orphans of one without a
+// pid namespace of its own become our children, and not those of the host's process 1.
+func (c *call) newParent(b *begin) (*foreground, error) {
+	if !b.detach && !b.noSubreaper {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			c.log.warn("set the subreaper: " + err.Error())
+		}
+	}
+	return c.newForeground(b.detach)
+}
+
 // terminal connects the master of the process' terminal with the caller's streams.
 func (f *foreground) terminal(master *os.File) (err error) {
 	f.tty, err = openTTY(master)

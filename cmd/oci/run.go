@@ -7,8 +7,6 @@ import (
 	"os"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/berth-run/berth/runtime"
 )
 
@@ -37,14 +35,7 @@ func (c *call) run(id string, b *begin, keep bool) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if !b.detach && !b.noSubreaper {
-		// Orphans of a container without a pid namespace of its own become our
-		// children, and not those of the host's process 1.
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			c.log.warn("set the subreaper: " + err.Error())
-		}
-	}
-	f, err := c.newForeground(b.detach)
+	f, err := c.newParent(b)
 	if err != nil {
 		return 0, err
 	}
