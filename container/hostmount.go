@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/runtime/engine"
 	"github.com/berth-run/berth/runtime/step"
 )
 
@@ -105,8 +106,9 @@ func mounted(dir string) bool {
 // overlay makes a mount of the layers, attached nowhere. Without an upper
 // directory the container's own is the topmost of the lower ones.
 func (c *Container) overlay(upper string) (*os.File, error) {
-	// one string of options has a page at most (mount(2)): many layers need
-	// the other interface, which takes them one by one (fsconfig(2), Linux 6.5)
+	if !engine.LayersOneByOne() {
+		return inMountNamespace(ownMounts, func() (*os.File, error) { return c.mountAndClone(upper != "") })
+	}
 	fd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("fsopen overlay: %w", err)
@@ -122,20 +124,15 @@ func (c *Container) overlay(upper string) (*os.File, error) {
 	if upper == "" {
 		lower = append([]string{c.dir + "/upper"}, lower...)
 	}
-	for i, l := range lower {
-		if err = set("lowerdir+", l); err != nil && i == 0 {
-			err = set("lowerdir", step.LowerDirs(lower))
-			break
-		}
-		if err != nil {
+	for _, l := range lower {
+		if err := set("lowerdir+", l); err != nil {
 			return nil, err
 		}
 	}
-	if err == nil && upper != "" {
-		err = errors.Join(set("upperdir", step.OverlayPath(upper)), set("workdir", step.OverlayPath(c.dir+"/work")))
-	}
-	if err != nil {
-		return nil, err
+	if upper != "" {
+		if err := errors.Join(set("upperdir", step.OverlayPath(upper)), set("workdir", step.OverlayPath(c.dir+"/work"))); err != nil {
+			return nil, err
+		}
 	}
 	if err := unix.FsconfigCreate(fd); err != nil {
 		return nil, fmt.Errorf("make overlay: %w", err)
@@ -145,6 +142,40 @@ func (c *Container) overlay(upper string) (*os.File, error) {
 		return nil, fmt.Errorf("fsmount overlay: %w", err)
 	}
 	return os.NewFile(uintptr(m), "overlay"), nil
+}
+
+// mountAndClone does that before Linux 6.8: a string of fsconfig(2) has 256 bytes
+// at most, which is no room for layers, so it takes mount(2), in a mount namespace
+// of the thread's own, and a copy of that mount.
+func (c *Container) mountAndClone(writable bool) (*os.File, error) {
+	if err := unix.Chdir(c.store.Root); err != nil { // short names, as for the container
+		return nil, &fs.PathError{Op: "chdir", Path: c.store.Root, Err: err}
+	}
+	dir := "containers/" + c.ID
+	o := step.Overlay{Lower: reversed(c.Lower)}
+	if writable {
+		o.Upper, o.Work = dir+"/upper", dir+"/work"
+	} else {
+		o.Lower = append([]string{dir + "/upper"}, o.Lower...)
+	}
+	if !o.Fits(os.Getpagesize()) {
+		return nil, fmt.Errorf("%d layers: %w", len(o.Lower), ErrManyLayers)
+	}
+	if err := unix.Mount("overlay", dir, "overlay", 0, o.Options()); err != nil {
+		return nil, fmt.Errorf("mount overlay: %w", err)
+	}
+	return clone(dir)
+}
+
+// ownMounts gives the thread a mount namespace of which the host sees nothing.
+func ownMounts() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make all mounts private: %w", err)
+	}
+	return nil
 }
 
 // Unmount takes it away again; not mounted is no error.
@@ -191,10 +222,25 @@ func (c *Container) hide() (bool, error) {
 	return true, err
 }
 
-// cloneOf clones a mount of a running container. open_tree(2) clones only what
-// is in the caller's own namespace, so a thread goes there, and ends instead of
-// being used again.
+// cloneOf clones a mount of a running container: open_tree(2) clones only what
+// is in the caller's own namespace.
 func cloneOf(pid int, path string) (*os.File, error) {
+	return inMountNamespace(func() error {
+		ns, err := unix.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(ns)
+		if err := unix.Setns(ns, unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("join the mount namespace of process %d: %w", pid, err)
+		}
+		return nil
+	}, func() (*os.File, error) { return clone(path) })
+}
+
+// inMountNamespace lets a thread enter another mount namespace and take a tree
+// there. The thread ends instead of being used again.
+func inMountNamespace(enter func() error, take func() (*os.File, error)) (*os.File, error) {
 	type result struct {
 		tree *os.File
 		err  error
@@ -202,31 +248,25 @@ func cloneOf(pid int, path string) (*os.File, error) {
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread() // not unlocked
-		tree, err := cloneInside(pid, path)
+		tree, err := thereAndBack(enter, take)
 		done <- result{tree, err}
 	}()
 	r := <-done
 	return r.tree, r.err
 }
 
-func cloneInside(pid int, path string) (*os.File, error) {
+func thereAndBack(enter func() error, take func() (*os.File, error)) (tree *os.File, err error) {
 	host, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(host)
-	ns, err := unix.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(ns)
 	if err := unix.Unshare(unix.CLONE_FS); err != nil { // setns wants a thread with a root of its own
 		return nil, fmt.Errorf("unshare: %w", err)
 	}
-	if err := unix.Setns(ns, unix.CLONE_NEWNS); err != nil {
-		return nil, fmt.Errorf("join the mount namespace of process %d: %w", pid, err)
+	if err = enter(); err == nil {
+		tree, err = take()
 	}
-	tree, err := clone(path)
 	// the thread that ends may be the process's first, and what /proc/self shows
 	if back := unix.Setns(host, unix.CLONE_NEWNS); back != nil {
 		err = errors.Join(err, fmt.Errorf("come back to the host's mount namespace: %w", back))

@@ -91,13 +91,18 @@ put("manifest.json", json.dumps([{"Config": "config.json", "RepoTags": [name], "
 out.close()
 P
 }
+before_6_8() { printf '%s\n' 6.8 "$(uname -r)" | sort -VC && return 1 || return 0; }
 t_more_layers_than_fit_in_a_page() { # of mount(2)'s options: given one by one
 	local ROOT=$TMP/own look
 	mkdir "$ROOT"
 	tower tower:latest "$TMP/tower.tar" 200
 	b load -q -i "$TMP/tower.tar"
+	if before_6_8; then
+		refuse 125 'the root: 202 layers: .* not take them one by one \(lowerdir\+, Linux 6.8\)' run --rm --network none tower true
+		rm -r "$ROOT" "$TMP/tower.tar"
+		return
+	fi
 	try explain run --rm --network none tower true
-	[[ $err != *'lowerdir+, Linux 6.8'* ]] || skip "the overlayfs of this kernel does not take layers one by one (Linux 6.8)"
 	like "$out" 'fsconfig\(\$fs, FSCONFIG_SET_STRING, "lowerdir\+", "layers/'
 	eq "$(grep -c 'lowerdir+' <<<"$out")" 202 "layers of the plan: busybox, the tower and that of mount points"
 	like "$out" 'fsconfig\(\$fs, FSCONFIG_SET_FLAG, "volatile"'
@@ -120,9 +125,7 @@ t_as_many_layers_as_overlayfs_takes() {
 	mkdir "$ROOT"
 	tower most:latest "$TMP/tower.tar" 498 # and busybox, and that of mount points: OVL_MAX_STACK
 	b load -q -i "$TMP/tower.tar"
-	try explain run --rm most true
-	[[ $err != *'lowerdir+, Linux 6.8'* ]] || skip "the overlayfs of this kernel does not take layers one by one (Linux 6.8)"
-	eq "$(b run --rm --network none most cat /tower/1 /tower/498)" 1498
+	before_6_8 || eq "$(b run --rm --network none most cat /tower/1 /tower/498)" 1498
 	tower more:latest "$TMP/tower.tar" 499
 	refuse_load '500 layers, overlayfs takes at most 499 of an image' -i "$TMP/tower.tar"
 	rm -r "$ROOT" "$TMP/tower.tar"

@@ -73,10 +73,14 @@ func (h host) Kind(path string) byte {
 // PageSize implements rootfs.Facts.
 func (host) PageSize() int { return os.Getpagesize() }
 
-// LayersOneByOne implements rootfs.Facts. It adds a layer and mounts nothing. A
-// kernel before 6.5 takes any option and looks at them later, so it must refuse
-// one that there cannot be. Who may not ask, as the container's process may, says yes.
-func (host) LayersOneByOne() bool {
+// LayersOneByOne implements rootfs.Facts.
+func (host) LayersOneByOne() bool { return LayersOneByOne() }
+
+// LayersOneByOne tells whether overlayfs takes a layer with each lowerdir+ (Linux
+// 6.8). It adds one and mounts nothing. A kernel before 6.5 takes any option
+// and looks at them later, so it must refuse one that there cannot be. Who may
+// not ask, as the container's process may, says yes.
+func LayersOneByOne() bool {
 	fd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return err == unix.EPERM
