@@ -21,6 +21,7 @@ func all() []Step {
 		Reaper{true}, Credentials{UID: 1, GID: 2, Groups: []uint32{3}, KeepCaps: true}, DropBounding{1 << 5},
 		Capabilities{Effective: 1, Permitted: 1, Ambient: 1}, LeaveMemory{}, HideBinary{},
 		Propagation{unix.MS_REC | unix.MS_SLAVE}, Overlay{Base: "/b", Lower: []string{"l"}, Upper: "u", Work: "w", Target: "t", Root: root},
+		Overlay{Base: "/b", Lower: []string{"l", "m"}, Upper: "u", Work: "w", Target: "t", Root: root, UserXattr: true, Volatile: true, OneByOne: true},
 		BindRoot{"/r", root}, MakeDir{root, "/a/b", 0o755}, MountFS{Root: root, Source: "proc", Type: "proc", Target: "/proc"},
 		CloneTree{Path: "/srv", Recursive: true, Top: MountAttr{Set: unix.MOUNT_ATTR_RDONLY}, All: MountAttr{Propagation: unix.MS_PRIVATE}, Tree: tree},
 		PlaceTree{Root: root, Tree: tree, Target: "/a/file", File: true}, SetAttr{root, MountAttr{Set: unix.MOUNT_ATTR_RDONLY}, "why"},
