@@ -51,7 +51,7 @@ func (c *Container) show(pid int) error {
 	if pid != 0 {
 		tree, err = cloneOf(pid, "/")
 	} else {
-		tree, err = c.overlay(c.dir + "/upper")
+		tree, err = c.overlay(true)
 	}
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func (c *Container) Root() (root *os.File, release func(), err error) {
 	case st.Status == Running || st.Status == Paused:
 		tree, err = cloneOf(st.Pid, "/")
 	default:
-		tree, err = c.overlay("")
+		tree, err = c.overlay(false)
 	}
 	if err == nil {
 		defer tree.Close()
@@ -103,36 +103,50 @@ func mounted(dir string) bool {
 	return a.Dev != b.Dev
 }
 
-// overlay makes a mount of the layers, attached nowhere. Without an upper
-// directory the container's own is the topmost of the lower ones.
-func (c *Container) overlay(upper string) (*os.File, error) {
-	if !engine.LayersOneByOne() {
-		return inMountNamespace(ownMounts, func() (*os.File, error) { return c.mountAndClone(upper != "") })
+// overlay makes a mount of the layers, attached nowhere. Without writable the
+// container's own is the topmost of the lower ones. As for the container itself
+// names are short, from the root of the state: what takes them takes little.
+func (c *Container) overlay(writable bool) (*os.File, error) {
+	dir := "containers/" + c.ID
+	o := step.Overlay{Base: c.store.Root, Lower: reversed(c.Lower), Target: dir, OneByOne: engine.LayersOneByOne()}
+	if writable {
+		o.Upper, o.Work = dir+"/upper", dir+"/work"
+	} else {
+		o.Lower = append([]string{dir + "/upper"}, o.Lower...)
+	}
+	if o.OneByOne {
+		return inMountNamespace(sameMounts, func() (*os.File, error) { return detached(o) })
+	}
+	return inMountNamespace(ownMounts, func() (*os.File, error) { return mountAndClone(o) })
+}
+
+// detached gives the layers one by one. A string of fsconfig(2) has 256 bytes at most.
+func detached(o step.Overlay) (*os.File, error) {
+	if err := unix.Chdir(o.Base); err != nil {
+		return nil, &fs.PathError{Op: "chdir", Path: o.Base, Err: err}
 	}
 	fd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("fsopen overlay: %w", err)
 	}
 	defer unix.Close(fd)
-	set := func(key, val string) error {
-		if err := unix.FsconfigSetString(fd, key, val); err != nil {
-			return fmt.Errorf("overlay option %s=%s: %w", key, val, err)
+	set := func(key, val string) {
+		if err != nil {
+			return
 		}
-		return nil
-	}
-	lower := reversed(c.lowerDirs())
-	if upper == "" {
-		lower = append([]string{c.dir + "/upper"}, lower...)
-	}
-	for _, l := range lower {
-		if err := set("lowerdir+", l); err != nil {
-			return nil, err
+		if err = unix.FsconfigSetString(fd, key, val); err != nil {
+			err = fmt.Errorf("overlay option %s=%s: %w", key, val, err)
 		}
 	}
-	if upper != "" {
-		if err := errors.Join(set("upperdir", step.OverlayPath(upper)), set("workdir", step.OverlayPath(c.dir+"/work"))); err != nil {
-			return nil, err
-		}
+	for _, l := range o.Lower {
+		set("lowerdir+", l)
+	}
+	if o.Upper != "" {
+		set("upperdir", step.OverlayPath(o.Upper))
+		set("workdir", step.OverlayPath(o.Work))
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := unix.FsconfigCreate(fd); err != nil {
 		return nil, fmt.Errorf("make overlay: %w", err)
@@ -144,28 +158,24 @@ func (c *Container) overlay(upper string) (*os.File, error) {
 	return os.NewFile(uintptr(m), "overlay"), nil
 }
 
-// mountAndClone does that before Linux 6.8: a string of fsconfig(2) has 256 bytes
-// at most, which is no room for layers, so it takes mount(2), in a mount namespace
-// of the thread's own, and a copy of that mount.
-func (c *Container) mountAndClone(writable bool) (*os.File, error) {
-	if err := unix.Chdir(c.store.Root); err != nil { // short names, as for the container
-		return nil, &fs.PathError{Op: "chdir", Path: c.store.Root, Err: err}
-	}
-	dir := "containers/" + c.ID
-	o := step.Overlay{Lower: reversed(c.Lower)}
-	if writable {
-		o.Upper, o.Work = dir+"/upper", dir+"/work"
-	} else {
-		o.Lower = append([]string{dir + "/upper"}, o.Lower...)
-	}
+// mountAndClone does it before Linux 6.8: fsconfig(2) has no room for layers, so
+// it takes mount(2), in a mount namespace of the thread's own, and a copy of
+// that mount.
+func mountAndClone(o step.Overlay) (*os.File, error) {
 	if !o.Fits(os.Getpagesize()) {
 		return nil, fmt.Errorf("%d layers: %w", len(o.Lower), ErrManyLayers)
 	}
-	if err := unix.Mount("overlay", dir, "overlay", 0, o.Options()); err != nil {
+	if err := unix.Chdir(o.Base); err != nil {
+		return nil, &fs.PathError{Op: "chdir", Path: o.Base, Err: err}
+	}
+	if err := unix.Mount("overlay", o.Target, "overlay", 0, o.Options()); err != nil {
 		return nil, fmt.Errorf("mount overlay: %w", err)
 	}
-	return clone(dir)
+	return clone(o.Target)
 }
+
+// sameMounts: a working directory of the thread's own is all that is needed.
+func sameMounts() error { return nil }
 
 // ownMounts gives the thread a mount namespace of which the host sees nothing.
 func ownMounts() error {

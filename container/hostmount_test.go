@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/berth-run/berth/runtime/engine"
+	"github.com/berth-run/berth/runtime/step"
 )
 
 // The root file system on the host is the same by either interface of the kernel.
@@ -16,7 +17,7 @@ func TestOverlayOnTheHost(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounts are made by root: run as root")
 	}
-	c := &Container{store: &Store{Root: t.TempDir()}}
+	c := &Container{store: &Store{Root: t.TempDir() + strings.Repeat("/long", 60)}} // fsconfig(2) takes 255 bytes
 	c.ID, c.Lower = "abc", []string{"layers/low", "layers/a:b"}
 	c.dir = c.store.dir(c.ID)
 	for path, text := range map[string]string{"layers/low/x": "hidden", "layers/low/l": "low", "layers/a:b/x": "top", "containers/abc/upper/u": "own", "containers/abc/work/.": ""} {
@@ -28,15 +29,21 @@ func TestOverlayOnTheHost(t *testing.T) {
 			os.WriteFile(path, []byte(text), 0o644)
 		}
 	}
-	old := func(writable bool) func() (*os.File, error) {
+	by := func(enter func() error, take func(step.Overlay) (*os.File, error), o step.Overlay) func() (*os.File, error) {
+		o.Base, o.Target = c.store.Root, "containers/abc"
 		return func() (*os.File, error) {
-			return inMountNamespace(ownMounts, func() (*os.File, error) { return c.mountAndClone(writable) })
+			return inMountNamespace(enter, func() (*os.File, error) { return take(o) })
 		}
 	}
-	ways := map[string]func() (*os.File, error){"mount, read-only": old(false), "mount": old(true)}
+	own := "containers/abc/"
+	readOnly := step.Overlay{Lower: []string{own + "upper", "layers/a:b", "layers/low"}}
+	writable := step.Overlay{Lower: []string{"layers/a:b", "layers/low"}, Upper: own + "upper", Work: own + "work"}
+	ways := map[string]func() (*os.File, error){
+		"overlay, read-only": func() (*os.File, error) { return c.overlay(false) }, "overlay": func() (*os.File, error) { return c.overlay(true) },
+		"mount, read-only": by(ownMounts, mountAndClone, readOnly), "mount": by(ownMounts, mountAndClone, writable),
+	}
 	if engine.LayersOneByOne() {
-		ways["fsconfig, read-only"] = func() (*os.File, error) { return c.overlay("") }
-		ways["fsconfig"] = func() (*os.File, error) { return c.overlay(c.dir + "/upper") }
+		ways["fsconfig, read-only"], ways["fsconfig"] = by(sameMounts, detached, readOnly), by(sameMounts, detached, writable)
 	} else {
 		t.Log("overlayfs does not take layers one by one here (Linux 6.8): the way with fsconfig is left out")
 	}
@@ -60,8 +67,8 @@ func TestOverlayOnTheHost(t *testing.T) {
 	if mounted(c.dir) {
 		t.Error("the mount is seen on the host")
 	}
-	c.Lower = slices.Repeat(c.Lower, 400)
-	if _, err := old(true)(); !errors.Is(err, ErrManyLayers) {
+	writable.Lower = slices.Repeat(writable.Lower, 400)
+	if _, err := by(ownMounts, mountAndClone, writable)(); !errors.Is(err, ErrManyLayers) {
 		t.Errorf("800 layers: %v", err)
 	}
 }
