@@ -24,6 +24,8 @@ type Manager interface {
 	// A user whose session is not below his systemd's gets EACCES of clone3
 	// for a scope: the process is then the placeholder itself, or Attach moves it.
 	Apply(hold Placeholder) (*os.File, error)
+	// Settle sets what had to wait until the container's process is alone in the cgroup.
+	Settle() error
 	// Update changes the limits of a live cgroup, see the function Update.
 	Update(l Limits) error
 	// Attach moves a process into the cgroup, or into one below it. It costs
@@ -182,6 +184,9 @@ func (m *cgroupfs) Apply(Placeholder) (*os.File, error) {
 	}
 	return m.finish(m.plan.Apply())
 }
+
+// Settle implements Manager: nothing had to wait.
+func (m *cgroupfs) Settle() error { return nil }
 
 // finish decides what a user without permission gets.
 func (m *cgroupfs) finish(f *os.File, err error) (*os.File, error) {

@@ -27,6 +27,7 @@ type scope struct {
 	plan  *Plan // its writes are rounded as systemd does
 	props []property
 	user  bool
+	few   string // pids.max, where it has no room for a placeholder beside the container's first process
 }
 
 // Versions of systemd; 244 (2019) is taken for granted.
@@ -66,6 +67,14 @@ func (h *Host) scope(r Request) (Manager, error) {
 	}
 	s.plan.want(top.Controllers, top.Controllers...) // those that systemd does not know: hugetlb, rdma, misc
 	s.plan.Owner = r.Owner
+	s.plan.Writes = slices.DeleteFunc(s.plan.Writes, func(w Write) bool {
+		n, err := strconv.Atoi(w.Value)
+		if w.File != "pids.max" || err != nil || n >= room {
+			return false
+		}
+		s.few = w.Value
+		return true
+	})
 	limits, err := properties(s.plan.Writes)
 	if err != nil {
 		return nil, err
@@ -172,6 +181,18 @@ func (s *scope) Apply(hold Placeholder) (_ *os.File, err error) {
 		return nil, err
 	}
 	return s.plan.Apply()
+}
+
+// room is how many processes a scope has at its start: a placeholder, and the
+// container's first one, which may hand over to a second.
+const room = 3
+
+// Settle implements Manager.
+func (s *scope) Settle() error {
+	if s.few == "" {
+		return nil
+	}
+	return s.Update(Limits{Unified: map[string]string{"pids.max": s.few}})
 }
 
 // find looks where systemd has put the process.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -315,6 +316,42 @@ func TestStopUnit(t *testing.T) {
 		b.close()
 		if got := strings.Join(f.calls, ", "); got != "StopUnit ss, ResetFailedUnit s" {
 			t.Error(got)
+		}
+	}
+}
+
+// A limit that leaves no room for the placeholder is set when that is gone.
+func TestFewProcesses(t *testing.T) {
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere")
+	mount := files(t, map[string]string{"cgroup.controllers": "pids\n"})
+	for limit, few := range map[string]string{"0": "1", "2": "2", "3": "", "-1": ""} {
+		l, err := FromResources(resources(t, `{"pids":{"limit":`+limit+`}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := (&Host{Mount: mount, Parent: "/", Own: "/", Controllers: []string{"pids"}}).Manager(Request{ID: "x", Systemd: true, Limits: l})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := m.(*scope)
+		early := slices.ContainsFunc(s.props, func(p property) bool { return p.Name == "TasksMax" }) || len(s.plan.Writes) > 0
+		if s.few != few || early != (few == "") {
+			t.Errorf("limit %s: later %q, at once %v", limit, s.few, early)
+		}
+		if few == "" {
+			if err := s.Settle(); err != nil { // no bus is asked
+				t.Error(err)
+			}
+			continue
+		}
+		f := &fakeSystemd{t: t, answer: func(string, int) (any, string, string) { return nil, "", "" }}
+		s.at = State{Dir: files(t, map[string]string{"pids.max": ""}), Unit: "x.scope", UserBus: f.listen()}
+		if err := s.Settle(); err != nil {
+			t.Fatal(err)
+		}
+		b, _ := os.ReadFile(s.at.Dir + "/pids.max")
+		if got := strings.Join(f.calls, ", "); !strings.HasPrefix(got, "SetUnitProperties") || string(b) != few {
+			t.Errorf("limit %s: %s, pids.max %q", limit, got, b)
 		}
 	}
 }

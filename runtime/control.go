@@ -240,7 +240,7 @@ func (c *Container) Update(r *specs.LinuxResources) error {
 // Stats is what the container uses now.
 func (c *Container) Stats() (*cgroups.Stats, error) {
 	if c.state.Cgroup.Dir == "" {
-		return nil, errors.New("cgroup not exist")
+		return nil, ErrNoCgroup
 	}
 	return cgroups.Read(c.state.Cgroup.Dir)
 }
@@ -248,7 +248,7 @@ func (c *Container) Stats() (*cgroups.Stats, error) {
 // WatchOOM calls f for every OOM kill until the container ends or ctx does.
 func (c *Container) WatchOOM(ctx context.Context, f func()) error {
 	if c.state.Cgroup.Dir == "" {
-		return errors.New("cgroup not exist")
+		return ErrNoCgroup
 	}
 	return cgroups.WatchOOM(ctx, c.state.Cgroup.Dir, f)
 }

@@ -78,6 +78,7 @@ var (
 	ErrRunning    = errors.New("container still running")
 	ErrPaused     = errors.New("container paused")
 	ErrNotPaused  = errors.New("container not paused")
+	ErrNoCgroup   = errors.New("cgroup not exist")
 )
 
 // The files of a container. creatingFile is written before its cgroup and its

@@ -49,6 +49,11 @@ var processCases = []alone{
 			b.Error("a process is not dumpable before the step either")
 		}
 	}},
+	{of: step.Dumpable{}, steps: one(step.Dumpable{}), look: func(b *bench) {
+		if got := dumpable(b, step.Undumpable{}, step.Dumpable{}); got != 1 {
+			b.Errorf("PR_GET_DUMPABLE is %d", got)
+		}
+	}},
 	{of: step.Dup{}, given: func(b *bench) { b.write("f", "text"); b.fd = b.open(b.dir+"/f", unix.O_RDONLY|unix.O_CLOEXEC) },
 		steps: func(b *bench) []step.Step { return []step.Step{step.Dup{From: step.Int(b.fd), To: b.fd + 100}} }, sh: "cat <&$(($2 + 100))", want: "text"},
 	{of: step.Dup{}, what: "of none", steps: one(step.Dup{From: step.Int(99999), To: 9}), call: "dup3", errno: unix.EBADF},
@@ -71,6 +76,8 @@ var processCases = []alone{
 	{of: step.Rlimit{}, what: "above the hard one", steps: one(step.Rlimit{Name: "RLIMIT_CORE", Resource: unix.RLIMIT_CORE, Soft: 2, Hard: 1}),
 		call: "prlimit64", errno: unix.EINVAL},
 	{of: step.LookPath{}, steps: one(step.LookPath{Name: "sh", Path: []string{"/nowhere", "/usr/bin", "/bin"}}), sh: "echo goes on", want: "goes on"},
+	{of: step.LookPath{}, what: "behind a filter", steps: one(step.LookPath{Name: "sh", Path: []string{"/nowhere", "/usr/bin", "/bin"}, Filtered: true}), sh: "echo goes on", want: "goes on"},
+	{of: step.LookPath{}, what: "of none behind a filter", steps: one(step.LookPath{Name: "no-such-program", Path: []string{"/usr/bin"}, Filtered: true}), call: "faccessat2", errno: unix.ENOENT},
 	{of: step.LookPath{}, what: "of none", steps: one(step.LookPath{Name: "no-such-program", Path: []string{"/usr/bin"}}), call: "faccessat2", errno: unix.ENOENT},
 	{of: step.LookPath{}, what: "of a file without x", given: files("prog", "x"),
 		steps: func(b *bench) []step.Step {
@@ -149,11 +156,12 @@ func (b *bench) list(dir string) string {
 }
 
 // dumpable is what prctl(2) tells a process of itself after a step.
-func dumpable(b *bench, s step.Step) int {
+func dumpable(b *bench, s ...step.Step) int {
 	b.Helper()
 	got := &step.Result{Name: "dumpable"}
 	plan := &step.Plan{}
-	plan.Add(s, raw{{Name: "prctl", Nr: unix.SYS_PRCTL, Args: []step.Arg{step.Int(unix.PR_GET_DUMPABLE)}, Out: got}},
+	plan.Add(s...)
+	plan.Add(raw{{Name: "prctl", Nr: unix.SYS_PRCTL, Args: []step.Arg{step.Int(unix.PR_GET_DUMPABLE)}, Out: got}},
 		step.Tell{FD: step.From(ErrFD), That: "done"}, step.Pause{})
 	b.start(plan)
 	if reached, err := b.p.Reached(); !reached {

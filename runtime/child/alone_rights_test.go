@@ -48,6 +48,7 @@ var rightsCases = []alone{
 	{of: step.Credentials{}, what: "of nobody that is mapped", clone: unix.CLONE_NEWUSER,
 		steps: one(step.Credentials{UID: 1000, NoSetgroups: true}), call: "setresgid", errno: unix.EINVAL},
 	{of: step.Credentials{}, what: "with groups that may not be set", clone: unix.CLONE_NEWUSER, steps: one(step.Credentials{}), call: "setgroups", errno: unix.EPERM},
+	{of: step.Credentials{}, what: "with groups that may stay", clone: unix.CLONE_NEWUSER, steps: one(step.Credentials{Unsure: true}), call: "setresgid", errno: unix.EINVAL},
 }
 
 // own is a set of capabilities of this process.

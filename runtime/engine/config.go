@@ -88,6 +88,7 @@ type Config struct {
 type Cgroup interface {
 	Print(w io.Writer)
 	Apply(hold cgroups.Placeholder) (*os.File, error)
+	Settle() error
 }
 
 // Resctrl is a plan or a group of package resctrl.
@@ -101,6 +102,9 @@ type Plain struct{ *cgroups.Plan }
 
 // Apply implements Cgroup.
 func (p Plain) Apply(cgroups.Placeholder) (*os.File, error) { return p.Plan.Apply() }
+
+// Settle implements Cgroup.
+func (Plain) Settle() error { return nil }
 
 // Labels are files of the caller's /proc/self/attr and what goes into them.
 type Labels struct{ ExecFile, Exec, KeyFile, Key string }

@@ -85,6 +85,9 @@ func (d *decision) filter() {
 		s.Listener = &step.Result{Name: "listener"}
 		d.listener = s.Listener
 	}
+	if f.Notify && d.config.Notify != nil && !d.facts.Rights() {
+		d.add(step.Dumpable{})
+	}
 	d.add(s)
 	if f.Notify && d.config.Notify != nil {
 		d.meet(true, "the filter's listener", (*launch).notify)

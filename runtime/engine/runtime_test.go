@@ -362,6 +362,8 @@ type refusing struct {
 	t *testing.T
 }
 
+func (refusing) Settle() error { return nil }
+
 func (r refusing) Apply(cgroups.Placeholder) (*os.File, error) {
 	f, err := r.Plan.Apply()
 	if err == nil {

@@ -366,6 +366,9 @@ func (l *launch) clone() (err error) {
 	}
 	l.pidfd = l.child.Pidfd
 	l.signal = int(l.pidfd.Fd())
+	if l.plan.config.Cgroup != nil {
+		return l.plan.config.Cgroup.Settle()
+	}
 	return nil
 }
 

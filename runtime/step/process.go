@@ -71,8 +71,20 @@ type Undumpable struct{}
 func (Undumpable) String() string { return "refuse to be traced until execve" }
 
 // Calls implements Step.
-func (Undumpable) Calls() []Call {
-	return []Call{newCall("prctl", unix.SYS_PRCTL, Flags(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), Int(0))}
+func (Undumpable) Calls() []Call { return []Call{dumpable(0)} }
+
+// Dumpable takes it back once no file of the host is left: a caller without
+// rights can take a descriptor only from a process that may be traced
+// (pidfd_getfd(2)).
+type Dumpable struct{}
+
+func (Dumpable) String() string { return "let the caller take a descriptor" }
+
+// Calls implements Step.
+func (Dumpable) Calls() []Call { return []Call{dumpable(1)} }
+
+func dumpable(v int) Call {
+	return newCall("prctl", unix.SYS_PRCTL, Flags(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), Int(v))
 }
 
 // Dup puts a descriptor of the parent in a place of the new process.

@@ -17,7 +17,7 @@ func all() []Step {
 		Unshare{unix.CLONE_NEWCGROUP}, SetNS{Int(20), unix.CLONE_NEWNET, "web"}, Loopback{}, Hostname{"h"}, Domainname{"d"},
 		WriteFile{"/proc/sys/kernel/msgmax", "5"}, Rlimit{"RLIMIT_CORE", unix.RLIMIT_CORE, 0, 0}, Await{FD: Int(20), Peer: Int(21), For: "x"},
 		AwaitStart{Int(3), Int(4), "start", err}, Exec{Args: []string{"sh"}, Path: []string{"/bin", ""}}, NoNewPrivs{}, Handover{unix.CLONE_NEWPID}, Keyring{"_ses.x", "", true}, Keyring{Name: "_ses.x"}, Seccomp{Program: make([]byte, 8)},
-		ExecLabel{"/proc/self/attr/exec", "l"}, Personality{8}, IOPriority{2, 4}, Scheduler{}, Affinity{[]byte{1}, "0"}, MemoryPolicy{Nodes: []byte{1}}, TimeNamespace{"boottime 1 0"}, Tell{Int(20), "here"}, Pause{}, DieBySignal{}, Close{Int(20)}, LookPath{"sh", []string{"/bin", "/usr/bin"}, false}, LookPath{"sh", nil, true},
+		ExecLabel{"/proc/self/attr/exec", "l"}, Personality{8}, IOPriority{2, 4}, Scheduler{}, Affinity{[]byte{1}, "0"}, MemoryPolicy{Nodes: []byte{1}}, TimeNamespace{"boottime 1 0"}, Tell{Int(20), "here"}, Pause{}, DieBySignal{}, Close{Int(20)}, LookPath{"sh", []string{"/bin", "/usr/bin"}, false}, LookPath{"sh", nil, true}, Dumpable{}, Credentials{Unsure: true},
 		Reaper{true}, Credentials{UID: 1, GID: 2, Groups: []uint32{3}, KeepCaps: true}, DropBounding{1 << 5},
 		Capabilities{Effective: 1, Permitted: 1, Ambient: 1}, LeaveMemory{}, HideBinary{},
 		Propagation{unix.MS_REC | unix.MS_SLAVE}, Overlay{Base: "/b", Lower: []string{"l"}, Upper: "u", Work: "w", Target: "t", Root: root},
