@@ -56,6 +56,11 @@ func (c *Container) State() State {
 		if !st.alive() && !st.watched() {
 			return c.lost(st)
 		}
+		// The state is written beside the process while that builds its root, and
+		// ends if its berth is killed. (The reaper of --init never executes anything.)
+		if st.Status == Running && !c.Options.Init && engine.Unexecuted(st.Pid) {
+			st.Status = Created
+		}
 	case Restarting:
 		if !st.watched() {
 			st.Status = Exited
