@@ -122,3 +122,11 @@ t_explain_while_running() { # the caller's steps and the process's, in the order
 	try run --rm -t --explain --network none busybox nosuch; eq "$rc" 127; like "$err" 'ENOENT +execve'
 	rm "$TMP"/steps*
 }
+
+t_short_lives() { # a program that ends at once has run, and a step that fails is told, whoever is faster
+	local i
+	for i in {1..25}; do
+		try run --rm --init --network none busybox sh -c 'echo out; exit 5'; eq "$rc $out" "5 out" "--init, $err"
+		try run --rm --sysctl net.nope=1 busybox true; eq "$rc" 125; like "$err" 'proc/sys/net/nope'
+	done
+}

@@ -99,8 +99,10 @@ func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	err := l.phases()
 	if err == nil {
 		err = l.finish()
-	} else if died := l.died(); died != nil { // why what the parent did with it failed
-		err = died
+	} else if died := l.died(); died != nil { // that is why what the parent did with it failed
+		if err = l.finish(); err == nil { // its own error is worth more
+			err = died
+		}
 	}
 	var died *DiedError
 	if !stop() && (err == nil || errors.As(err, &died)) {
@@ -379,7 +381,7 @@ func (l *launch) finish() error {
 	if errors.As(err, &failed) {
 		return startError(failed.Step, failed.Call, failed.Errno)
 	}
-	if err == nil {
+	if err == nil && !l.plan.config.Init { // the reaper of --init executes nothing
 		err = l.died()
 	}
 	if err == nil && l.socket >= 0 {
