@@ -319,3 +319,28 @@ func TestCgroupOwner(t *testing.T) {
 		t.Errorf("read-only: %d", *id)
 	}
 }
+
+// TestLoadWhileCreated: from its first file on a container is always found.
+func TestLoadWhileCreated(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	for i := range 300 {
+		c := &Container{ID: fmt.Sprintf("c%d", i), store: s}
+		c.dir = filepath.Join(s.Root, c.ID)
+		c.state = state{ID: c.ID, Notes: map[string]string{"long": strings.Repeat("x", 20000)}} // more than one page
+		if err := errors.Join(os.Mkdir(c.dir, 0o711), c.saveNew(creatingFile)); err != nil {
+			t.Fatal(err)
+		}
+		made := make(chan error)
+		go func() { made <- errors.Join(c.saveNew(stateFile), os.Remove(c.path(creatingFile))) }()
+		for there := true; there; {
+			l, err := s.Load(c.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			there = l.state.Creating
+		}
+		if err := <-made; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
