@@ -150,7 +150,7 @@ func (c *Container) read(file string) (there bool, err error) {
 
 func (c *Container) path(file string) string { return c.dir + "/" + file }
 
-// List finds all containers, by id. A root that is not there has none.
+// List finds all containers, by id. A root that is not there is an error.
 func (s *Store) List() ([]*Container, error) {
 	entries, err := os.ReadDir(s.Root)
 	if err != nil {
