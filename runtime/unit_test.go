@@ -174,13 +174,15 @@ func TestStateRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.Creating = true
-	for _, spoil := range []func(){func() {}, func() { os.Truncate(c.path(stateFile), 0) }, func() { os.Remove(c.path(stateFile)) }} {
+	for _, spoil := range []func(){func() {}, func() { os.Truncate(c.path(stateFile), 50) }, func() { os.Truncate(c.path(stateFile), 0) }, func() { os.Remove(c.path(stateFile)) }} {
 		spoil()
 		if again, err := s.Load("x"); err != nil || !reflect.DeepEqual(again.state, want) {
 			t.Errorf("while it is created: %+v, %v", again, err)
 		}
 	}
-	os.WriteFile(c.path(stateFile), []byte("{"), 0o600)
+	if err := errors.Join(os.WriteFile(c.path(stateFile), []byte("{"), 0o600), os.Remove(c.path(creatingFile))); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := s.Load("x"); err == nil || !strings.Contains(err.Error(), "read the state of container x") {
 		t.Errorf("a broken state: %v", err)
 	}
