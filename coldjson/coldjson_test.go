@@ -156,6 +156,27 @@ func TestMarshal(t *testing.T) {
 	}
 }
 
+// TestOddTypes: those that no record of ours has, and a caller's may.
+func TestOddTypes(t *testing.T) {
+	type odd struct {
+		Any      any
+		Number   json.Number
+		embedded `json:"inner"`
+	}
+	type filled struct{ Any any }
+	for _, doc := range []string{`{"Number":"x"}`, `{"Number":"5"}`, `{"Number":5}`, `{"inner":{"major":3}}`, `{"major":3}`} {
+		var got, want odd
+		gotErr, wantErr := Unmarshal([]byte(doc), &got), json.Unmarshal([]byte(doc), &want)
+		if got != want || (gotErr == nil) != (wantErr == nil) {
+			t.Errorf("%s: %+v, %v, want %+v, %v", doc, got, gotErr, want, wantErr)
+		}
+	}
+	got := filled{"before"}
+	if err := Unmarshal([]byte(`{"Any":null}`), &got); err != nil || got.Any != nil {
+		t.Errorf("null left %v, %v", got.Any, err)
+	}
+}
+
 func FuzzUnmarshal(f *testing.F) {
 	for _, doc := range documents {
 		f.Add([]byte(doc))

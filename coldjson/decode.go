@@ -84,7 +84,7 @@ func (d *decoder) value(v reflect.Value, depth int) bool {
 func (d *decoder) plain(v reflect.Value, depth int) bool {
 	if d.null() {
 		switch v.Kind() {
-		case reflect.Map, reflect.Slice:
+		case reflect.Map, reflect.Slice, reflect.Interface:
 			v.SetZero()
 		}
 		return true
@@ -97,6 +97,9 @@ func (d *decoder) plain(v reflect.Value, depth int) bool {
 	case reflect.Slice:
 		return d.list(v, depth)
 	case reflect.String:
+		if v.Type() == number { // which not every string is
+			return false
+		}
 		s, ok := d.str()
 		if ok {
 			v.SetString(s)
@@ -237,6 +240,7 @@ type field struct {
 }
 
 var (
+	number     = reflect.TypeFor[json.Number]()
 	reader     = reflect.TypeFor[json.Unmarshaler]()
 	textReader = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
@@ -279,8 +283,8 @@ func fieldsOf(t reflect.Type, at []int, out []field) ([]field, bool) {
 			}
 			continue
 		}
-		if !f.IsExported() {
-			continue
+		if !f.IsExported() { // embedded, and named by a tag
+			return nil, false
 		}
 		if name == "" {
 			name = f.Name

@@ -22,7 +22,7 @@ import (
 type CreateOptions struct {
 	Bundle string      // directory with config.json; "": the working directory
 	Spec   *specs.Spec // in place of Bundle's config.json
-	File   string      // that Spec was read from, "" for one of the caller's own: it is kept as it stands
+	Text   []byte      // that Spec was read from, nil for one of the caller's own: it is kept as it stands
 	Config string      // another path of config.json (crun --config)
 
 	// Streams of the process; nil is /dev/null. They stay the caller's.
@@ -100,10 +100,11 @@ func (m *maker) load() (err error) {
 		return fmt.Errorf("bundle: %w", err)
 	}
 	if m.spec = m.o.Spec; m.spec == nil {
-		if m.o.File = m.o.Config; m.o.File == "" {
-			m.o.File = filepath.Join(m.o.Bundle, specFile)
+		file := m.o.Config
+		if file == "" {
+			file = filepath.Join(m.o.Bundle, specFile)
 		}
-		if m.spec, err = LoadSpec(m.o.File); err != nil {
+		if m.spec, m.o.Text, err = ReadSpec(file); err != nil {
 			return err
 		}
 	}
@@ -153,17 +154,14 @@ func (m *maker) prepare(ctx context.Context) (err error) {
 	return m.saveNew(creatingFile)
 }
 
-// keepSpec keeps the configuration with the container. Copying a file takes a
-// tenth of the time that writing JSON anew would.
+// keepSpec keeps the configuration with the container. Its text as it was read
+// takes a tenth of the time that writing JSON anew would; the file may be
+// another by now, or a pipe.
 func (m *maker) keepSpec() error {
-	if m.o.File == "" || m.o.Prepare != nil {
+	if m.o.Text == nil || m.o.Prepare != nil {
 		return m.saveSpec(m.spec)
 	}
-	b, err := os.ReadFile(m.o.File)
-	if err == nil {
-		err = os.WriteFile(m.path(specFile), b, 0o600)
-	}
-	if err != nil {
+	if err := os.WriteFile(m.path(specFile), m.o.Text, 0o600); err != nil {
 		return fmt.Errorf("keep the configuration: %w", err)
 	}
 	return nil

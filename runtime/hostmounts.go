@@ -6,6 +6,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/runtime/engine"
 )
 
 // A container without a mount namespace has its root mounted onto itself in the
@@ -34,6 +36,9 @@ func mountID(path string) uint64 {
 // there was nothing.
 func (c *Container) unmountRoot() error {
 	before, path := c.state.RootMount, c.state.Rootfs
+	if c.state.Boot != engine.BootID() { // nor after the host began anew, with other numbers
+		return nil
+	}
 	if now := mountID(path); before == 0 || now == 0 || now == before {
 		return nil
 	}

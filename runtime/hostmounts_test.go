@@ -89,3 +89,19 @@ func TestMountsOfAKilledCreation(t *testing.T) {
 		t.Errorf("%d mounts are left on the host", n)
 	}
 }
+
+// After a reboot the numbers of mounts are others, and none is the container's.
+func TestMountsAfterAReboot(t *testing.T) {
+	b := newBox(t)
+	if err := unix.Mount(b.root(), b.root(), "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(b.root(), unix.MNT_DETACH) })
+	c := &Container{state: state{Rootfs: b.root(), RootMount: mountID(b.root()) + 1, Boot: "another"}}
+	if err := c.unmountRoot(); err != nil {
+		t.Error(err)
+	}
+	if n := mounted(t, b.root()); n != 1 {
+		t.Errorf("%d mounts, want the one that was there", n)
+	}
+}

@@ -1,8 +1,11 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -342,14 +345,21 @@ func TestDeleteOfHalfACreation(t *testing.T) {
 		"an empty state": func(c *Container) error {
 			return errors.Join(c.saveNew(creatingFile), os.Truncate(c.path(stateFile), 0))
 		},
-		"a half file": func(c *Container) error { return os.WriteFile(c.path(stateFile+".new"), []byte("{"), 0o600) },
+		"half a state": func(c *Container) error {
+			return errors.Join(c.saveNew(creatingFile), os.Truncate(c.path(stateFile), 50))
+		},
+		"an empty beginning": func(c *Container) error {
+			return errors.Join(begun(c), os.Truncate(c.path(creatingFile), 0))
+		},
+		"half a beginning": func(c *Container) error { return errors.Join(begun(c), os.Truncate(c.path(creatingFile), 50)) },
+		"a half file":      func(c *Container) error { return os.WriteFile(c.path(stateFile+".new"), []byte("{"), 0o600) },
 	} {
 		c := b.create("half")
 		if err := spoil(c); err != nil {
 			t.Fatal(what, err)
 		}
 		again, err := b.store.Load(c.ID)
-		if errors.Is(err, ErrNotExist) && what == "no state" {
+		if errors.Is(err, ErrNotExist) && (what == "no state" || strings.HasSuffix(what, "beginning")) {
 			err = b.store.DeleteLeftovers(t.Context(), c.ID)
 			c.Delete(t.Context(), true)
 		} else if err == nil {
@@ -431,5 +441,31 @@ func TestPrepareMayChangeTheSpec(t *testing.T) {
 	o.Prepare = func(string, *specs.Spec) error { return errors.New("not today") }
 	if _, _, err := b.output(o); err == nil || err.Error() != "not today" {
 		t.Error(err)
+	}
+}
+
+// A configuration that can be read but once, such as crun --config <(…), is kept.
+func TestConfigurationFromAPipe(t *testing.T) {
+	b := newBox(t)
+	text, err := json.Marshal(b.copySpec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		w.Write(text)
+		w.Close()
+	}()
+	c, err := b.store.Create(t.Context(), b.id("pipe"), CreateOptions{Bundle: b.bundle, Config: fmt.Sprintf("/proc/self/fd/%d", r.Fd())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.delete(c)
+	if kept, err := os.ReadFile(c.path(specFile)); err != nil || !bytes.Equal(kept, text) {
+		t.Errorf("kept %d bytes of %d, %v", len(kept), len(text), err)
 	}
 }

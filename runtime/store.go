@@ -112,28 +112,45 @@ func (s *Store) Load(id string) (*Container, error) {
 		return nil, err
 	}
 	c := &Container{ID: id, store: s, dir: filepath.Join(s.Root, id)}
-	b, err := os.ReadFile(c.path(stateFile))
-	if len(b) == 0 && (err == nil || errors.Is(err, fs.ErrNotExist)) { // empty: being written
-		b, err = os.ReadFile(c.path(creatingFile))
-		c.state.Creating = true
-	} else {
-		c.state.Creating = unix.Access(c.path(creatingFile), unix.F_OK) == nil
-	}
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, ErrNotExist
+	// The state may come, and creatingFile go, between two looks: who found
+	// neither looks again. Either may be there in part, being written or left so
+	// by a create that was killed; before creatingFile is whole nothing was made.
+	var broken error
+	for range 2 {
+		there, err := c.read(stateFile)
+		if there {
+			c.state.Creating = unix.Access(c.path(creatingFile), unix.F_OK) == nil
+			return c, nil
 		}
-		return nil, fmt.Errorf("read the state of container %s: %w", id, err)
+		broken = err
+		if there, _ = c.read(creatingFile); there {
+			c.state.Creating = true
+			return c, nil
+		}
 	}
-	if err := coldjson.Unmarshal(b, &c.state); err != nil {
-		return nil, fmt.Errorf("read the state of container %s: %w", id, err)
+	if broken != nil {
+		return nil, fmt.Errorf("read the state of container %s: %w", id, broken)
 	}
-	return c, nil
+	return nil, ErrNotExist
+}
+
+// read reads a state file. there is false, without an error, of one that is
+// missing or empty.
+func (c *Container) read(file string) (there bool, err error) {
+	b, err := os.ReadFile(c.path(file))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(b) == 0 {
+		return false, nil
+	}
+	if err == nil {
+		c.state = state{}
+		err = coldjson.Unmarshal(b, &c.state)
+	}
+	return err == nil, err
 }
 
 func (c *Container) path(file string) string { return c.dir + "/" + file }
 
-// List finds all containers, by id. A root that is not there has none.
+// List finds all containers, by id. A root that is not there is an error.
 func (s *Store) List() ([]*Container, error) {
 	entries, err := os.ReadDir(s.Root)
 	if err != nil {
@@ -186,18 +203,24 @@ func (c *Container) replace(name string, b []byte) error {
 
 // LoadSpec reads a config.json.
 func LoadSpec(path string) (*specs.Spec, error) {
+	s, _, err := ReadSpec(path)
+	return s, err
+}
+
+// ReadSpec is LoadSpec, and gives the text, too (CreateOptions.Text).
+func ReadSpec(path string) (*specs.Spec, []byte, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("JSON specification file %s not found", path)
+			return nil, nil, fmt.Errorf("JSON specification file %s not found", path)
 		}
-		return nil, err
+		return nil, nil, err
 	}
 	s := &specs.Spec{}
 	if err := coldjson.Unmarshal(b, s); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return s, nil
+	return s, b, nil
 }
 
 // Spec is the container's configuration as it was at its creation, with what

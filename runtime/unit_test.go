@@ -174,13 +174,15 @@ func TestStateRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.Creating = true
-	for _, spoil := range []func(){func() {}, func() { os.Truncate(c.path(stateFile), 0) }, func() { os.Remove(c.path(stateFile)) }} {
+	for _, spoil := range []func(){func() {}, func() { os.Truncate(c.path(stateFile), 50) }, func() { os.Truncate(c.path(stateFile), 0) }, func() { os.Remove(c.path(stateFile)) }} {
 		spoil()
 		if again, err := s.Load("x"); err != nil || !reflect.DeepEqual(again.state, want) {
 			t.Errorf("while it is created: %+v, %v", again, err)
 		}
 	}
-	os.WriteFile(c.path(stateFile), []byte("{"), 0o600)
+	if err := errors.Join(os.WriteFile(c.path(stateFile), []byte("{"), 0o600), os.Remove(c.path(creatingFile))); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := s.Load("x"); err == nil || !strings.Contains(err.Error(), "read the state of container x") {
 		t.Errorf("a broken state: %v", err)
 	}
@@ -317,5 +319,30 @@ func TestCgroupOwner(t *testing.T) {
 	s.Mounts[len(s.Mounts)-1].Options = []string{"ro"}
 	if id := cgroupOwner(s); id != nil {
 		t.Errorf("read-only: %d", *id)
+	}
+}
+
+// TestLoadWhileCreated: from its first file on a container is always found.
+func TestLoadWhileCreated(t *testing.T) {
+	s := &Store{Root: t.TempDir()}
+	for i := range 300 {
+		c := &Container{ID: fmt.Sprintf("c%d", i), store: s}
+		c.dir = filepath.Join(s.Root, c.ID)
+		c.state = state{ID: c.ID, Notes: map[string]string{"long": strings.Repeat("x", 20000)}} // more than one page
+		if err := errors.Join(os.Mkdir(c.dir, 0o711), c.saveNew(creatingFile)); err != nil {
+			t.Fatal(err)
+		}
+		made := make(chan error)
+		go func() { made <- errors.Join(c.saveNew(stateFile), os.Remove(c.path(creatingFile))) }()
+		for there := true; there; {
+			l, err := s.Load(c.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			there = l.state.Creating
+		}
+		if err := <-made; err != nil {
+			t.Fatal(err)
+		}
 	}
 }

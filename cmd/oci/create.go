@@ -91,7 +91,7 @@ func (c *call) createOptions(b *begin) (*runtime.CreateOptions, error) {
 	if config == "" {
 		config = configFile
 	}
-	spec, err := runtime.LoadSpec(config)
+	spec, text, err := runtime.ReadSpec(config)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (c *call) createOptions(b *begin) (*runtime.CreateOptions, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &runtime.CreateOptions{Bundle: bundle, Spec: spec, File: config, ConsoleSocket: b.console, PidfdSocket: b.pidfd, PidFile: pidFile,
+	o := &runtime.CreateOptions{Bundle: bundle, Spec: spec, Text: text, ConsoleSocket: b.console, PidfdSocket: b.pidfd, PidFile: pidFile,
 		NoPivot: b.noPivot, NoNewKeyring: b.noKeyring, PreserveFDs: fds}
 	if os.Getenv(notifyEnv) != "" {
 		o.Prepare = prepareNotify

@@ -26,7 +26,9 @@ func (c *call) newForeground(detach bool) (*foreground, error) {
 		return f, nil
 	}
 	var err error
-	f.signals, err = signals.Catch()
+	if f.signals, err = signals.Catch(); err == nil {
+		c.log.keepOnBrokenPipe()
+	}
 	return f, err
 }
 

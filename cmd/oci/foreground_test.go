@@ -163,3 +163,25 @@ func termios(t *testing.T, f *os.File) unix.Termios {
 	}
 	return *m
 }
+
+// Go ends a program that writes to descriptor 1 or 2 when nobody reads: the log
+// of who waits for a container lies elsewhere, and stays the log on stderr.
+func TestLogWithoutAReader(t *testing.T) {
+	for _, file := range []bool{false, true} {
+		c, _ := testCall(t)
+		if file {
+			if err := c.log.open(t.TempDir() + "/log"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := c.log.stderr.Fd()
+		f := newTestForeground(t, c)
+		f.close()
+		if after := c.log.stderr.Fd(); after == before || after < 3 {
+			t.Errorf("the log is written to descriptor %d, which was %d", after, before)
+		}
+		if c.log.onStderr() == file {
+			t.Errorf("on stderr: %v", !file)
+		}
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/berth-run/berth/runtime/signals"
 )
 
 // logger writes logrus' two formats, which containerd and podman parse.
@@ -33,6 +35,14 @@ func (l *logger) open(path string) error {
 	}
 	l.out = f
 	return nil
+}
+
+// keepOnBrokenPipe: that nobody reads the log must not end who waits for a container.
+func (l *logger) keepOnBrokenPipe() {
+	onStderr := l.onStderr()
+	if l.stderr = signals.Unbroken(l.stderr); onStderr {
+		l.out = l.stderr
+	}
 }
 
 func (l *logger) warn(msg string) { l.write("warning", msg) }

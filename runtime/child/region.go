@@ -90,7 +90,11 @@ func newRegion(calls []step.Call, errfd int) (*region, error) {
 		words:  map[*uint64]int{},
 		arrays: map[*string]int{},
 	}
-	if err := l.plan(calls, errfd); err != nil {
+	err = l.plan(calls, errfd)
+	if err == nil && l.used > size {
+		err = fmt.Errorf("the plan takes %d bytes of %d: a call was counted wrong", l.used, size)
+	}
+	if err != nil {
 		return nil, errors.Join(err, r.free())
 	}
 	return r, nil

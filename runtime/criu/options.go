@@ -1,6 +1,6 @@
 // Package criu has the program criu(8) save the processes of a container, or
 // make processes of what was saved. What is asked of it is decided as data
-// (Dump, Restore), then a conversation over a socket does it (Run).
+// (Dump, Restore), then a conversation over a socket does it (Criu).
 package criu
 
 import (

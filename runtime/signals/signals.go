@@ -23,7 +23,7 @@ import (
 
 // Catcher has caught signals since Catch.
 type Catcher struct {
-	r, w   *os.File
+	r      *os.File
 	before map[unix.Signal]sigaction
 	faults chan os.Signal // nil: none are wanted
 	later  *time.Timer
@@ -52,9 +52,9 @@ func restorer()
 
 func addresses() (handler, restorer uintptr)
 
-// pipe is where the handler writes.
-//
-//lint:ignore U1000 read by handler, in assembly
+// pipe is where the handler writes, 0 before the first Catch. The number is never
+// given back: a handler that began on another thread before Close may write yet,
+// and must not hit a file that was opened since.
 var pipe int64
 
 var one sync.Mutex // held by the Catcher
@@ -117,8 +117,16 @@ func (c *Catcher) catch(sigs []unix.Signal) error {
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return os.NewSyscallError("pipe2", err)
 	}
-	c.r, c.w = os.NewFile(uintptr(p[0]), "signals"), os.NewFile(uintptr(p[1]), "signals")
-	pipe = int64(p[1])
+	c.r = os.NewFile(uintptr(p[0]), "signals")
+	if pipe == 0 {
+		pipe = int64(p[1])
+	} else {
+		err := unix.Dup3(p[1], int(pipe), unix.O_CLOEXEC)
+		unix.Close(p[1])
+		if err != nil {
+			return os.NewSyscallError("dup3", err)
+		}
+	}
 	h, r := addresses()
 	ours := sigaction{handler: h, flags: saOnStack | saRestart | saRestorer | saNoCldStop, restorer: r, mask: ^uint64(0)}
 	var faults []os.Signal
@@ -150,7 +158,7 @@ func (c *Catcher) passFaults(faults []os.Signal) {
 	}
 	c.mu.Unlock()
 	for s := range c.faults {
-		c.w.Write([]byte{byte(s.(unix.Signal))})
+		unix.Write(int(pipe), []byte{byte(s.(unix.Signal))})
 	}
 }
 
@@ -171,8 +179,16 @@ func (c *Catcher) Next() (unix.Signal, error) {
 	return unix.Signal(b[0]), nil
 }
 
-// Close gives the signals back. What was caught and not read is lost.
+// Close gives the signals back. What was caught and not read is lost. A second
+// time it does nothing.
 func (c *Catcher) Close() error {
+	c.mu.Lock()
+	again := c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if again {
+		return nil
+	}
 	var errs []error
 	for s, old := range c.before {
 		errs = append(errs, action(s, &old, nil))
@@ -180,13 +196,12 @@ func (c *Catcher) Close() error {
 	if c.faults != nil {
 		c.later.Stop()
 		c.mu.Lock()
-		c.closed = true
 		signal.Stop(c.faults)
 		close(c.faults) // ends passFaults
 		c.mu.Unlock()
 	}
 	if c.r != nil {
-		errs = append(errs, c.r.Close(), c.w.Close())
+		errs = append(errs, c.r.Close())
 	}
 	one.Unlock()
 	return errors.Join(errs...)

@@ -129,3 +129,40 @@ func TestMany(t *testing.T) {
 		t.Errorf("came as %d", got)
 	}
 }
+
+// TestNumberIsKept: a handler that outlives its Catcher writes to no file that was
+// opened since, and a second Close leaves the next Catcher alone.
+func TestNumberIsKept(t *testing.T) {
+	c, err := Catch(unix.SIGUSR1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := pipe
+	c.Close()
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if int64(f.Fd()) == number {
+		t.Errorf("another file has number %d, to which a handler may write yet", number)
+	}
+	d, err := Catch(unix.SIGUSR1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := Catch(); !errors.Is(err, ErrBusy) {
+		t.Errorf("a second one, after another's second Close: %v", err)
+	}
+	raise(t, unix.SIGUSR1)
+	if got := next(t, d); got != unix.SIGUSR1 || pipe != number {
+		t.Errorf("signal %d by pipe %d, want it by %d", got, pipe, number)
+	}
+	if flags, err := unix.FcntlInt(uintptr(pipe), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
+		t.Errorf("a full pipe would hold up the handler: %#x, %v", flags, err)
+	}
+}
