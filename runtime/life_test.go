@@ -342,6 +342,10 @@ func TestDeleteOfHalfACreation(t *testing.T) {
 		"an empty state": func(c *Container) error {
 			return errors.Join(c.saveNew(creatingFile), os.Truncate(c.path(stateFile), 0))
 		},
+		"nothing but an empty file": func(c *Container) error {
+			c.Kill(unix.SIGKILL, false)
+			return errors.Join(c.state.Cgroup.Manager().Remove(), begun(c), os.Truncate(c.path(creatingFile), 0), os.RemoveAll(c.path("start")), os.RemoveAll(c.path(specFile)))
+		},
 		"a half file": func(c *Container) error { return os.WriteFile(c.path(stateFile+".new"), []byte("{"), 0o600) },
 	} {
 		c := b.create("half")

@@ -125,6 +125,9 @@ func (s *Store) Load(id string) (*Container, error) {
 		}
 		return nil, fmt.Errorf("read the state of container %s: %w", id, err)
 	}
+	if len(b) == 0 {
+		return c, nil // its creator has not come so far as to make anything, or was killed then
+	}
 	if err := coldjson.Unmarshal(b, &c.state); err != nil {
 		return nil, fmt.Errorf("read the state of container %s: %w", id, err)
 	}
@@ -226,6 +229,13 @@ func (c *Container) saveSpec(s *specs.Spec) error {
 		return fmt.Errorf("save the configuration: %w", err)
 	}
 	return nil
+}
+
+// ignored tells which limits have no meaning on cgroup v2.
+func (s *Store) ignored(l cgroups.Limits) {
+	for _, text := range l.Ignored {
+		s.warn("%s", text)
+	}
 }
 
 func (s *Store) warn(format string, args ...any) {
