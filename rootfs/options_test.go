@@ -21,6 +21,9 @@ func TestMountOptions(t *testing.T) {
 			t.Errorf("%s: not understood (%v)", name, o)
 		}
 	}
+	if o := parseOptions([]string{"rnorelatime"}); o.recSet != 0 || o.recClear != 0 {
+		t.Errorf("rnorelatime changes access times: %+v", o)
+	}
 	if o := parseOptions([]string{"mode=755"}); len(o.data) != 1 {
 		t.Errorf("mode=755 is taken for an option of the mount: %v", o)
 	}
