@@ -160,15 +160,17 @@ func (s *Setting) cgroup(t *Tree, m *specs.Mount, o *options, root *step.Result)
 	if !s.CgroupNS {
 		host = s.Cgroups()
 	}
-	if host == "" {
+	tree := &step.Result{Name: "cgroup"}
+	switch {
+	case host != "":
+	case slices.ContainsFunc(t.bound, func(d string) bool { return within(m.Destination, d) }):
+		// The host's may lie there already, all of it and writable (GHSA-m8cg-xc2p-r3fc).
+		t.Late = append(t.Late, step.NewTree{Type: "cgroup2", Attrs: attrOf(o.flags), Tree: tree}, step.PlaceTree{Root: root, Tree: tree, Target: m.Destination})
+		return
+	default:
 		t.Late = append(t.Late, step.MountFS{Root: root, Source: "cgroup2", Type: "cgroup2", Target: m.Destination, Flags: o.flags, Ordinary: true, There: true})
-		if set := attrOf(o.flags); set != 0 && slices.ContainsFunc(t.bound, func(d string) bool { return within(m.Destination, d) }) {
-			// It may lie there already, as the host has it: writable (GHSA-m8cg-xc2p-r3fc).
-			t.Late = append(t.Late, step.SetAttrAt{Root: root, Path: m.Destination, Attr: step.MountAttr{Set: set}})
-		}
 		return
 	}
-	tree := &step.Result{Name: "cgroup"}
 	top, _ := o.attrs()
 	take := step.CloneTree{Path: host, Top: top, All: step.MountAttr{Propagation: unix.MS_PRIVATE}, Tree: tree}
 	if s.InOrder {

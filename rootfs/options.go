@@ -69,7 +69,7 @@ var recursiveAttrs = flagTable{
 	{"rnodev", unix.MOUNT_ATTR_NODEV, 0}, {"rdev", 0, unix.MOUNT_ATTR_NODEV},
 	{"rnoexec", unix.MOUNT_ATTR_NOEXEC, 0}, {"rexec", 0, unix.MOUNT_ATTR_NOEXEC},
 	{"rnodiratime", unix.MOUNT_ATTR_NODIRATIME, 0}, {"rdiratime", 0, unix.MOUNT_ATTR_NODIRATIME},
-	{"rrelatime", unix.MOUNT_ATTR_RELATIME, unix.MOUNT_ATTR__ATIME}, {"rnorelatime", unix.MOUNT_ATTR_STRICTATIME, unix.MOUNT_ATTR__ATIME},
+	{"rrelatime", unix.MOUNT_ATTR_RELATIME, unix.MOUNT_ATTR__ATIME}, {"rnorelatime", 0, 0}, // it is 0, and cannot be taken away
 	{"rnoatime", unix.MOUNT_ATTR_NOATIME, unix.MOUNT_ATTR__ATIME}, {"ratime", unix.MOUNT_ATTR_RELATIME, unix.MOUNT_ATTR__ATIME},
 	{"rstrictatime", unix.MOUNT_ATTR_STRICTATIME, unix.MOUNT_ATTR__ATIME}, {"rnostrictatime", unix.MOUNT_ATTR_RELATIME, unix.MOUNT_ATTR__ATIME},
 	{"rnosymfollow", unix.MOUNT_ATTR_NOSYMFOLLOW, 0}, {"rsymfollow", 0, unix.MOUNT_ATTR_NOSYMFOLLOW},

@@ -230,6 +230,7 @@ func (c *Container) Update(r *specs.LinuxResources) error {
 	if err != nil {
 		return err
 	}
+	c.store.ignored(limits)
 	if err := c.state.Cgroup.Manager().Update(limits); err != nil {
 		return err
 	}

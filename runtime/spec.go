@@ -122,6 +122,7 @@ func (m *maker) decideCgroup(c *engine.Config) error {
 	if err != nil {
 		return err
 	}
+	m.store.ignored(limits)
 	m.cgroup, err = cgroups.New(cgroups.Request{ID: m.ID, Path: s.Linux.CgroupsPath, Limits: limits, Owner: cgroupOwner(s),
 		Rootless: m.store.Rootless, Systemd: m.store.SystemdCgroup, Annotations: s.Annotations})
 	if err != nil {

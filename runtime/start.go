@@ -47,7 +47,11 @@ func (c *Container) Start(ctx context.Context) error {
 		return startFailed(err)
 	}
 	if err := c.poststart(ctx, spec); err != nil {
-		return errors.Join(err, c.Kill(9, true))
+		kill := c.Kill(9, true)
+		if errors.Is(kill, ErrNotRunning) { // it has ended by itself
+			kill = nil
+		}
+		return errors.Join(err, kill)
 	}
 	return nil
 }

@@ -251,6 +251,13 @@ func (c *Container) saveSpec(s *specs.Spec) error {
 	return nil
 }
 
+// ignored tells which limits have no meaning on cgroup v2.
+func (s *Store) ignored(l cgroups.Limits) {
+	for _, text := range l.Ignored {
+		s.warn("%s", text)
+	}
+}
+
 func (s *Store) warn(format string, args ...any) {
 	if s.Warn != nil {
 		s.Warn(fmt.Sprintf(format, args...))

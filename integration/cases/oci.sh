@@ -194,3 +194,20 @@ P
 	eq "$(ls "$d/root")" ""
 	rm -r "$d"
 }
+
+t_oci_ignored() { # what cgroup v2 has no counterpart for is told
+	bundle "$TMP/b" sleep 100
+	python3 - "$TMP/b/config.json" <<'P'
+import json, sys
+c = json.load(open(sys.argv[1]))
+c["linux"]["resources"] = {"network": {"classID": 5}}
+json.dump(c, open(sys.argv[1], "w"))
+P
+	o --log "$TMP/log" create --bundle "$TMP/b" ociign </dev/null >/dev/null 2>&1
+	like "$(<"$TMP/log")" 'level=warning msg="resources.network.classID'
+	: >"$TMP/log"
+	echo '{"network":{"priorities":[{"name":"lo","priority":1}]}}' | o --log "$TMP/log" update -r - ociign
+	like "$(<"$TMP/log")" 'level=warning msg="resources.network.priorities'
+	o delete --force ociign
+	rm -r "$TMP/b" "$TMP/log"
+}

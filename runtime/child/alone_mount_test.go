@@ -164,6 +164,12 @@ var mountCases = []alone{
 	}), look: func(b *bench) { b.eq(b.list(fmt.Sprintf("fd/%d/m", b.result(&b.kept))), "below") }},
 	{of: step.CloneTree{}, what: "of none", steps: one(step.CloneTree{Path: "/no/such", Tree: &step.Result{Name: "tree"}}), call: "open_tree", errno: unix.ENOENT},
 
+	{of: step.NewTree{}, clone: unix.CLONE_NEWNS, steps: one(step.NewTree{Type: "sysfs", Attrs: unix.MOUNT_ATTR_RDONLY, Tree: &step.Result{Name: "tree"}}), sh: "echo goes on", want: "goes on"},
+	{of: step.PlaceTree{}, what: "on the same file system", clone: unix.CLONE_NEWNS, steps: mounted(func(b *bench) []step.Step { // where MountFS gets EBUSY
+		return []step.Step{step.MountFS{Root: b.root, Source: "sysfs", Type: "sysfs", Target: "/p"},
+			step.NewTree{Type: "sysfs", Attrs: unix.MOUNT_ATTR_RDONLY, Tree: &b.kept}, step.PlaceTree{Root: b.root, Tree: &b.kept, Target: "/p"}}
+	}), sh: shows + `mnt $1/p | wc -l; mnt $1/p | grep -c ^ro,`, want: "2\n1"},
+	{of: step.NewTree{}, what: "of no kind", steps: one(step.NewTree{Type: "nosuchfs", Tree: &step.Result{Name: "tree"}}), call: "fsopen", errno: unix.ENODEV},
 	{of: step.PlaceTree{}, clone: unix.CLONE_NEWNS, given: files("src/x", "text"), steps: mounted(func(b *bench) []step.Step {
 		return []step.Step{step.CloneTree{Path: b.dir + "/src", Tree: &b.kept}, step.PlaceTree{Root: b.root, Tree: &b.kept, Target: "/a/b"}}
 	}), sh: "cat $1/a/b/x", want: "text"},

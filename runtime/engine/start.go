@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-run/berth/cgroups"
 	"github.com/berth-run/berth/runtime/child"
+	"github.com/berth-run/berth/runtime/step"
 )
 
 // Process is the first process of a running container, or one that joined it.
@@ -379,7 +380,11 @@ func (l *launch) finish() error {
 	err := l.child.Started()
 	var failed *child.Error
 	if errors.As(err, &failed) {
-		return startError(failed.Step, failed.Call, failed.Errno)
+		e := startError(failed.Step, failed.Call, failed.Errno)
+		if _, ok := failed.Step.(step.Scheduler); ok && failed.Errno == unix.EPERM && l.plan.cpus() {
+			e.reason = fmt.Errorf("%w: process scheduler can't be used together with AllowedCPUs", failed.Errno) // sched_setattr(2), EPERM
+		}
+		return e
 	}
 	if err == nil && !l.plan.config.Init { // the reaper of --init executes nothing
 		err = l.died()
@@ -388,6 +393,12 @@ func (l *launch) finish() error {
 		l.console, err = receiveTerminal(l.socket)
 	}
 	return err
+}
+
+// cpus tells whether the container is bound to some processors.
+func (p *Plan) cpus() bool {
+	r := p.config.Spec.Linux.Resources
+	return r != nil && r.CPU != nil && r.CPU.Cpus != ""
 }
 
 // abandon ends the child and reaps it.

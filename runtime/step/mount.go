@@ -255,6 +255,28 @@ func openTree(dir Arg, name string, recursive bool) Call {
 	return newCall("open_tree", unix.SYS_OPEN_TREE, dir, Str(name), Flags(flags, text))
 }
 
+// NewTree makes a mount of a kernel file system that is not placed yet. mount(2)
+// refuses one on a mount of the same file system (EBUSY), such as cgroup2 where
+// /sys was bound with all that lies in it; move_mount(2) does not.
+type NewTree struct {
+	Type  string
+	Attrs uint64 // MOUNT_ATTR_*
+	Tree  *Result
+}
+
+func (s NewTree) String() string { return "a " + s.Type + " that lies nowhere yet" }
+
+// Calls implements Step.
+func (s NewTree) Calls() []Call {
+	fs := &Result{Name: "fs"}
+	return []Call{
+		newCall("fsopen", unix.SYS_FSOPEN, Str(s.Type), Flags(unix.FSOPEN_CLOEXEC, "FSOPEN_CLOEXEC")).to(fs),
+		newCall("fsconfig", unix.SYS_FSCONFIG, From(fs), Flags(unix.FSCONFIG_CMD_CREATE, "FSCONFIG_CMD_CREATE"), Null, Null, Int(0)),
+		newCall("fsmount", unix.SYS_FSMOUNT, From(fs), Flags(unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"), Flags(s.Attrs, attrNames(s.Attrs))).to(s.Tree),
+		newCall("close", unix.SYS_CLOSE, From(fs)),
+	}
+}
+
 // PlaceTree puts a tree taken by CloneTree on a path of the container, which is
 // created if it is missing: a directory, or a file for a file.
 type PlaceTree struct {

@@ -24,7 +24,7 @@ func all() []Step {
 		Overlay{Base: "/b", Lower: []string{"l", "m"}, Upper: "u", Work: "w", Target: "t", Root: root, UserXattr: true, Volatile: true, OneByOne: true},
 		BindRoot{"/r", root}, MakeDir{root, "/a/b", 0o755}, MountFS{Root: root, Source: "proc", Type: "proc", Target: "/proc"},
 		CloneTree{Path: "/srv", Recursive: true, Top: MountAttr{Set: unix.MOUNT_ATTR_RDONLY}, All: MountAttr{Propagation: unix.MS_PRIVATE}, Tree: tree},
-		PlaceTree{Root: root, Tree: tree, Target: "/a/file", File: true}, SetAttr{root, MountAttr{Set: unix.MOUNT_ATTR_RDONLY}, "why"},
+		NewTree{"cgroup2", unix.MOUNT_ATTR_RDONLY, tree}, PlaceTree{Root: root, Tree: tree, Target: "/a/file", File: true}, SetAttr{root, MountAttr{Set: unix.MOUNT_ATTR_RDONLY}, "why"},
 		ReadOnlyPath{Inside{root, "/proc/sys", true, true}}, MaskFile{Inside{Root: root, Path: "/srv/x"}}, EmptyDir{"/sys", tree}, MaskDir{Inside{Root: root, Path: "/proc/acpi", Kernel: true}, tree},
 		PivotRoot{root}, MoveRoot{root, []string{"/proc"}}, Chroot{root}, Chdir{Path: "/w"}, Chdir{"/w", &Result{"cwd", -1}}, ChdirAgain{"/w", &Result{"cwd", -1}},
 		Node{Root: root, Path: "/dev/null", Mode: unix.S_IFCHR | 0o666, Major: 1, Minor: 3, UID: 1},
