@@ -44,7 +44,13 @@ func (a *app) logsCommand() *cli.Command {
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			return ctr.Logs(ctx, o, os.Stdout, a.errw)
+			if err := ctr.Logs(ctx, o, os.Stdout, a.errw); err != nil {
+				return err
+			}
+			if st := ctr.State(); st.Status == container.Exited && st.Error != "" {
+				a.note("container %s: %s", ctr.Name, st.Error)
+			}
+			return nil
 		},
 	}
 }

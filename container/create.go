@@ -244,7 +244,7 @@ func restartPolicy(s string) (name string, tries int, err error) {
 	name, n, has := strings.Cut(s, ":")
 	if has {
 		if tries, err = strconv.Atoi(n); err != nil || tries < 0 || name != "on-failure" {
-			return "", 0, fmt.Errorf("invalid restart policy %q", s)
+			return "", 0, fmt.Errorf("invalid restart policy %q: it is no, always, unless-stopped or on-failure[:TRIES]", s)
 		}
 	}
 	switch name {
@@ -252,7 +252,7 @@ func restartPolicy(s string) (name string, tries int, err error) {
 		name = "no"
 	case "no", "always", "unless-stopped", "on-failure":
 	default:
-		return "", 0, fmt.Errorf("invalid restart policy %q", s)
+		return "", 0, fmt.Errorf("invalid restart policy %q: it is no, always, unless-stopped or on-failure[:TRIES]", s)
 	}
 	return name, tries, nil
 }

@@ -286,6 +286,9 @@ func (r *running) record(exit engine.Exit) {
 	r.st.ExitCode = exit.Code
 	r.st.FinishedAt = time.Now().UTC()
 	r.st.OOMKilled = r.c.oomKilled()
+	if r.c.logErr != nil {
+		r.st.Error = "its log is not complete: " + r.c.logErr.Error()
+	}
 	r.c.last = &r.st
 }
 

@@ -64,7 +64,7 @@ func parseSecurity(list []string) (security, error) {
 		case key == "systempaths" && val == "unconfined":
 			s.showPaths = true
 		default:
-			return s, fmt.Errorf("invalid --security-opt %q", opt)
+			return s, fmt.Errorf("invalid --security-opt %q: there are seccomp=, apparmor=, label=, no-new-privileges and systempaths=unconfined", opt)
 		}
 	}
 	return s, nil
