@@ -23,7 +23,8 @@ import (
 func Unmarshal(b []byte, v any) error {
 	p := reflect.ValueOf(v)
 	if p.Kind() == reflect.Pointer && !p.IsNil() {
-		// A document that is left to encoding/json half-way must not have left its traces in v.
+		// A document that is left to encoding/json half-way must not have left its
+		// traces in v itself. (What v points at may have them: values are fresh mostly.)
 		n := reflect.New(p.Type().Elem()).Elem()
 		n.Set(p.Elem())
 		d := decoder{scanner: scanner{b: b}, types: map[reflect.Type]*shape{}}

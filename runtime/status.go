@@ -65,7 +65,8 @@ func (c *Container) status() (string, error) {
 	if !c.alive() {
 		return Stopped, nil
 	}
-	if c.state.Creating {
+	// A run that was killed may have left creatingFile beside a program that runs.
+	if c.state.Creating && engine.Unexecuted(c.state.Pid) {
 		return Creating, nil
 	}
 	if dir := c.state.Cgroup.Dir; dir != "" {

@@ -203,12 +203,12 @@ func TestStatusOfStalePid(t *testing.T) {
 		want  string
 	}{
 		{state{Pid: os.Getpid(), Ticks: ticks, Boot: engine.BootID()}, Running},
-		{state{Pid: os.Getpid(), Ticks: ticks, Boot: engine.BootID(), Creating: true}, Creating},
-		{state{Pid: os.Getpid(), Ticks: ticks + 1, Boot: engine.BootID()}, Stopped}, // another one's now
-		{state{Pid: os.Getpid(), Ticks: ticks, Boot: "another"}, Stopped},           // of another boot
-		{state{Pid: 1<<22 - 1, Ticks: 1, Boot: engine.BootID()}, Stopped},           // there is none
-		{state{Pid: 0, Creating: true, Boot: engine.BootID()}, Stopped},             // never was
-		{state{Pid: os.Getpid(), Ticks: ticks, Gate: &engine.Gate{}}, Running},      // nothing waits any more
+		{state{Pid: os.Getpid(), Ticks: ticks, Boot: engine.BootID(), Creating: true}, Running}, // it has executed something
+		{state{Pid: os.Getpid(), Ticks: ticks + 1, Boot: engine.BootID()}, Stopped},             // another one's now
+		{state{Pid: os.Getpid(), Ticks: ticks, Boot: "another"}, Stopped},                       // of another boot
+		{state{Pid: 1<<22 - 1, Ticks: 1, Boot: engine.BootID()}, Stopped},                       // there is none
+		{state{Pid: 0, Creating: true, Boot: engine.BootID()}, Stopped},                         // never was
+		{state{Pid: os.Getpid(), Ticks: ticks, Gate: &engine.Gate{}}, Running},                  // nothing waits any more
 	} {
 		ctr := &Container{ID: "x", store: s, dir: s.Root + "/x", state: c.state}
 		st, err := ctr.State()

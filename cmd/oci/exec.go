@@ -1,7 +1,9 @@
 package oci
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -115,7 +117,10 @@ func (f *execFlags) build(ctr *runtime.Container, args []string) (*specs.Process
 		}
 		p := &specs.Process{}
 		if err := coldjson.Unmarshal(b, p); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.process, err)
+			*p = specs.Process{} // runc reads the first value, whatever comes behind it
+			if json.NewDecoder(bytes.NewReader(b)).Decode(p) != nil {
+				return nil, fmt.Errorf("%s: %w", f.process, err)
+			}
 		}
 		return p, checkProcess(p)
 	}
