@@ -104,13 +104,17 @@ func (h *Host) Manager(r Request) (Manager, error) {
 	if dir == h.Mount {
 		return nil, fmt.Errorf("cgroupsPath %q is the root cgroup, which takes no limits", r.Path)
 	}
-	p, err := newPlan(h.Mount, dir, &r.Limits)
-	if err != nil {
-		return nil, err
-	}
 	at := h.at("/") // root can switch on what no cgroup on the way has
 	if r.Rootless {
 		at = h.at(h.existing(filepath.Dir(dir)))
+	}
+	limits := r.Limits
+	if m := limits.PidsMax; m != nil && *m < 0 && at.need("pids") != nil {
+		limits.PidsMax = nil // no limit is what there is without the controller (podman --pids-limit 0)
+	}
+	p, err := newPlan(h.Mount, dir, &limits)
+	if err != nil {
+		return nil, err
 	}
 	for _, c := range p.need {
 		err := at.need(c)

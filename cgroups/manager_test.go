@@ -201,3 +201,13 @@ func TestUpdateRefuses(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Without the controller there is no limit to lift.
+func TestNoLimitNeedsNoController(t *testing.T) {
+	h := &Host{Mount: "/cg", Parent: "/", Own: "/", Controllers: []string{"hugetlb"}}
+	for limit, wrong := range map[int64]bool{-1: false, 5: true} {
+		if _, err := h.Manager(Request{ID: "c", Limits: Limits{PidsMax: &limit}}); (err != nil) != wrong {
+			t.Errorf("pids.max %d: %v", limit, err)
+		}
+	}
+}
