@@ -4,7 +4,6 @@
 package cgroups
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/mountinfo"
 )
 
 // Host is what this machine, or this container, offers.
@@ -32,7 +33,7 @@ var find = sync.OnceValues(func() (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{Mount: mount, mountinfo: mountinfo}
+	h := &Host{Mount: mount, mountinfo: ownMounts}
 	own, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, fmt.Errorf("find the own cgroup: %w", err)
@@ -56,38 +57,32 @@ func findMount() (string, error) {
 			return dir, nil
 		}
 	}
-	mount, _ := parseMounts(mountinfo())
+	mount, _ := parseMounts(ownMounts())
 	if mount == "" {
 		return "", ErrNoCgroup2
 	}
 	return mount, nil
 }
 
-func mountinfo() string {
+func ownMounts() string {
 	b, _ := os.ReadFile("/proc/self/mountinfo") // without /proc there is no cgroup to be found
 	return string(b)
 }
 
-// parseMounts finds the cgroup mounts in /proc/PID/mountinfo (proc_pid_mountinfo(5)):
-// that of v2, "" if there is none, and the mount points of v1 by controller.
-func parseMounts(mountinfo string) (v2 string, v1 map[string]string) {
+// parseMounts finds the cgroup mounts in a list of mounts: that of v2, "" if there
+// is none, and the mount points of v1 by controller.
+func parseMounts(list string) (v2 string, v1 map[string]string) {
 	v1 = map[string]string{}
-	sc := bufio.NewScanner(strings.NewReader(mountinfo))
-	for sc.Scan() {
-		left, right, ok := strings.Cut(sc.Text(), " - ")
-		f, r := strings.Fields(left), strings.Fields(right)
-		if !ok || len(f) < 5 || len(r) < 3 {
-			continue
-		}
-		switch r[0] {
+	for m := range mountinfo.All(list) {
+		switch m.Type {
 		case "cgroup2":
-			if v2 == "" || len(f[4]) < len(v2) {
-				v2 = f[4]
+			if v2 == "" || len(m.Point) < len(v2) {
+				v2 = m.Point
 			}
 		case "cgroup":
-			for _, o := range strings.Split(r[2], ",") {
+			for _, o := range strings.Split(m.Options, ",") {
 				if o != "rw" && o != "ro" && !strings.Contains(o, "=") {
-					v1[o] = f[4]
+					v1[o] = m.Point
 				}
 			}
 		}

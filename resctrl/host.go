@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/mountinfo"
 )
 
 // ErrNotEnabled is a host without resctrl: the processor has no such thing, or
@@ -41,15 +43,11 @@ func Find() (*Host, error) {
 	return nil, ErrNotEnabled
 }
 
-// mountOf finds the first resctrl in the text of mountinfo
-// (proc_pid_mountinfo(5)).
-func mountOf(mountinfo string) string {
-	for _, line := range strings.Split(mountinfo, "\n") {
-		left, right, ok := strings.Cut(line, " - ")
-		f := strings.Fields(left)
-		if ok && len(f) > 4 && strings.HasPrefix(right, "resctrl ") {
-			// A blank, tab, newline or backslash in a name is an octal number.
-			return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(f[4])
+// mountOf finds the first resctrl in the text of mountinfo.
+func mountOf(list string) string {
+	for m := range mountinfo.All(list) {
+		if m.Type == "resctrl" {
+			return m.Point
 		}
 	}
 	return ""

@@ -6,58 +6,20 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/mountinfo"
 	"github.com/berth-run/berth/runtime/criu"
 )
 
-// mountTable are the mounts of a process (proc_pid_mountinfo(5)).
-type mountTable []mountPoint
-
-type mountPoint struct {
-	id   int
-	path string
-}
+// mountTable are the mounts of a process.
+type mountTable []mountinfo.Mount
 
 func (t mountTable) has(id int) bool {
-	return slices.ContainsFunc(t, func(m mountPoint) bool { return m.id == id })
-}
-
-// parseMountinfo leaves out lines that it does not understand.
-func parseMountinfo(file string) (t mountTable) {
-	for line := range strings.Lines(file) {
-		f := strings.Fields(line)
-		if len(f) < 5 {
-			continue
-		}
-		if id, err := strconv.Atoi(f[0]); err == nil {
-			t = append(t, mountPoint{id, unescape(f[4])})
-		}
-	}
-	return t
-}
-
-// unescape undoes the octal escapes of blanks and backslashes.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
+	return slices.ContainsFunc(t, func(m mountinfo.Mount) bool { return m.ID == id })
 }
 
 // mounts of the container, as its first process sees them.
@@ -66,7 +28,7 @@ func (c *Container) mounts() (mountTable, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mounts of the container: %w", err)
 	}
-	return parseMountinfo(string(b)), nil
+	return slices.Collect(mountinfo.All(string(b))), nil
 }
 
 func isBind(m *specs.Mount) bool {
@@ -131,8 +93,8 @@ func external(s *specs.Spec, all mountTable, follow func(string) (string, bool, 
 		}
 	}
 	for _, m := range all {
-		if slices.ContainsFunc(trees, func(t string) bool { return strings.HasPrefix(m.path, t+"/") }) && !e.asked(s, m.path) {
-			e.put(m.path, m.path)
+		if slices.ContainsFunc(trees, func(t string) bool { return strings.HasPrefix(m.Point, t+"/") }) && !e.asked(s, m.Point) {
+			e.put(m.Point, m.Point)
 		}
 	}
 	return e.out, nil
@@ -156,7 +118,7 @@ func (e *externals) add(name, value string) (at string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("find %s in the container: %w", name, err)
 	}
-	mounted := slices.ContainsFunc(e.all, func(m mountPoint) bool { return m.path == at })
+	mounted := slices.ContainsFunc(e.all, func(m mountinfo.Mount) bool { return m.Point == at })
 	if !mounted || at == "/" || value == null && dir {
 		return "", nil
 	}

@@ -12,6 +12,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-run/berth/mountinfo"
 	"github.com/berth-run/berth/runtime/criu"
 )
 
@@ -183,8 +184,8 @@ func (t *tree) below(key, source string) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range parseMountinfo(string(b)) {
-		if in, ok := strings.CutPrefix(m.path, t.at+key+"/"); ok {
+	for m := range mountinfo.All(string(b)) {
+		if in, ok := strings.CutPrefix(m.Point, t.at+key+"/"); ok {
 			t.put(path.Join(key, in), path.Join(source, in))
 		}
 	}

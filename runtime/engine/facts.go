@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-run/berth/cgroups"
+	"github.com/berth-run/berth/mountinfo"
 	"github.com/berth-run/berth/rootfs"
 	"github.com/berth-run/berth/runtime/step"
 )
@@ -119,15 +120,13 @@ func (host) Rights() bool {
 	return unix.Capget(&h, &d[0]) == nil && d[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
-// KernelMounts reads /proc/self/mountinfo (proc_pid_mountinfo(5)).
+// KernelMounts reads /proc/self/mountinfo.
 func (host) KernelMounts() []string {
 	b, _ := os.ReadFile("/proc/self/mountinfo")
 	var out []string
-	for _, line := range strings.Split(string(b), "\n") {
-		left, right, ok := strings.Cut(line, " - ")
-		f := strings.Fields(left)
-		if ok && len(f) > 4 && (strings.HasPrefix(right, "proc ") || strings.HasPrefix(right, "sysfs ")) {
-			out = append(out, f[4])
+	for m := range mountinfo.All(string(b)) {
+		if m.Type == "proc" || m.Type == "sysfs" {
+			out = append(out, m.Point)
 		}
 	}
 	slices.Reverse(out)
