@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -141,7 +140,7 @@ func (m *maker) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	m.state = state{ID: m.ID, Bundle: m.o.Bundle, Rootfs: m.spec.Root.Path, Version: specs.Version, Owner: os.Geteuid(),
-		Notes: m.spec.Annotations, Boot: engine.BootID(), NoNewKeyring: m.o.NoNewKeyring, OwnPids: ownPids(m.spec), Hooks: laterHooks(m.spec),
+		Notes: m.spec.Annotations, Boot: engine.BootID(), NoNewKeyring: m.o.NoNewKeyring, OwnPids: own(m.spec.Linux, specs.PIDNamespace), Hooks: laterHooks(m.spec),
 		Created: time.Now().UTC().Format(time.RFC3339Nano)}
 	if !m.spec.Process.Terminal {
 		m.state.Streams = streams(m.o.Stdin, m.o.Stdout, m.o.Stderr)
@@ -167,13 +166,10 @@ func (m *maker) keepSpec() error {
 	return nil
 }
 
-func ownPids(s *specs.Spec) bool {
-	for _, n := range s.Linux.Namespaces {
-		if n.Type == specs.PIDNamespace {
-			return n.Path == ""
-		}
-	}
-	return false
+// own tells whether a container has a new namespace of a kind.
+func own(l *specs.Linux, t specs.LinuxNamespaceType) bool {
+	n, ok := engine.Namespace(l, t)
+	return ok && n.Path == ""
 }
 
 func laterHooks(s *specs.Spec) bool {
@@ -222,7 +218,7 @@ func (m *maker) made() error {
 	if err := os.Remove(m.path(creatingFile)); err != nil {
 		return fmt.Errorf("save the state of container %s: %w", m.ID, err)
 	}
-	if m.cgroup != nil && m.cgroup.Dir() == "" && !slices.Contains(m.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace}) {
+	if m.cgroup != nil && m.cgroup.Dir() == "" && !m.state.OwnPids {
 		m.store.warn("the container has no cgroup and no pid namespace of its own. Such configuration is strongly discouraged: nothing can find and kill all of its processes")
 	}
 	return deliver(m.init, m.o.ConsoleSocket, m.o.PidfdSocket, m.o.PidFile)

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"os"
-	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -16,7 +15,7 @@ import (
 // noteRoot keeps what is mounted at the root before that: whoever finds
 // another mount there later has found the container's.
 func (m *maker) noteRoot() {
-	if !slices.ContainsFunc(m.spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.MountNamespace }) {
+	if _, ok := engine.Namespace(m.spec.Linux, specs.MountNamespace); !ok {
 		m.state.RootMount = mountID(m.state.Rootfs)
 	}
 }

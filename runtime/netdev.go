@@ -11,6 +11,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-run/berth/runtime/engine"
 )
 
 // checkDevices looks at linux.netDevices before anything is made. The texts are
@@ -19,7 +21,7 @@ func checkDevices(l *specs.Linux, rootless bool) error {
 	if len(l.NetDevices) == 0 {
 		return nil
 	}
-	if _, ok := networkOf(l); !ok {
+	if _, ok := engine.Namespace(l, specs.NetworkNamespace); !ok {
 		return errors.New("unable to move network devices without a NET namespace")
 	}
 	if rootless {
@@ -36,16 +38,6 @@ func checkDevices(l *specs.Linux, rootless bool) error {
 	return nil
 }
 
-// networkOf is the path of a container's network namespace, "" for a new one.
-func networkOf(l *specs.Linux) (path string, ok bool) {
-	for _, n := range l.Namespaces {
-		if n.Type == specs.NetworkNamespace {
-			return n.Path, true
-		}
-	}
-	return "", false
-}
-
 // moveDevices moves network devices of the host into the container
 // (linux.netDevices). A namespace that is joined is not asked of the process,
 // which may not be there yet.
@@ -53,7 +45,8 @@ func (m *maker) moveDevices(pid int) error {
 	if len(m.spec.Linux.NetDevices) == 0 {
 		return nil
 	}
-	path, _ := networkOf(m.spec.Linux)
+	n, _ := engine.Namespace(m.spec.Linux, specs.NetworkNamespace)
+	path := n.Path
 	if path == "" {
 		path = fmt.Sprintf("/proc/%d/ns/net", pid)
 	}

@@ -129,10 +129,7 @@ func (m *maker) enclose(pid int) (*os.File, error) {
 // restoredNamespaces is called when the namespaces are there and nothing is in
 // them: of a network namespace of the container's own criu has restored nothing.
 func (m *maker) restoredNamespaces(ctx context.Context, pid int) error {
-	for _, n := range m.spec.Linux.Namespaces {
-		if n.Type != specs.NetworkNamespace || n.Path != "" {
-			continue
-		}
+	if own(m.spec.Linux, specs.NetworkNamespace) {
 		if err := loopback(pid); err != nil {
 			return err
 		}

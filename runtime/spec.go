@@ -139,10 +139,7 @@ func (m *maker) decideCgroup(c *engine.Config) error {
 // cgroupOwner is the container's root, if it may write to its cgroup: it sees it
 // alone, and the mount is not read-only.
 func cgroupOwner(s *specs.Spec) *int {
-	has := func(t specs.LinuxNamespaceType) bool {
-		return slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == t && n.Path == "" })
-	}
-	if !has(specs.UserNamespace) || !has(specs.CgroupNamespace) {
+	if !own(s.Linux, specs.UserNamespace) || !own(s.Linux, specs.CgroupNamespace) {
 		return nil
 	}
 	for _, m := range s.Mounts {

@@ -59,7 +59,7 @@ func forkApart(args *cloneArgs, r *region, pidns *os.File) (int, error) {
 	if a.helper < 0 {
 		return 0, fmt.Errorf("clone3 of the process that clones: %w", unix.Errno(-a.helper))
 	}
-	if err := reap(int(a.helper), nil); err != nil && err != unix.ECHILD { // a program may reap all its children at one place
+	if _, err := Wait4(int(a.helper), nil, 0); err != nil && err != unix.ECHILD { // a program may reap all its children at one place
 		return 0, fmt.Errorf("wait for the process that clones: %w", err)
 	}
 	if a.result < 0 {
@@ -89,11 +89,11 @@ func withoutSignals(do func()) error {
 	return nil
 }
 
-// reap waits for a process, whatever signals come.
-func reap(pid int, ws *unix.WaitStatus) error {
+// Wait4 is wait4(2), made again after a signal.
+func Wait4(pid int, ws *unix.WaitStatus, options int) (int, error) {
 	for {
-		if _, err := unix.Wait4(pid, ws, 0, nil); err != unix.EINTR {
-			return err
+		if got, err := unix.Wait4(pid, ws, options, nil); err != unix.EINTR {
+			return got, err
 		}
 	}
 }

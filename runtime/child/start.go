@@ -126,7 +126,7 @@ func newCell() *int32 {
 // plan's caller to know that there is one. The error, if a call of the plan
 // failed before, comes from Started.
 func (p *Process) Handed() error {
-	if err := reap(p.Pid, &p.Status); err != nil {
+	if _, err := Wait4(p.Pid, &p.Status, 0); err != nil {
 		return fmt.Errorf("wait for the process that joins namespaces: %w", err)
 	}
 	p.Pidfd.Close()

@@ -13,8 +13,9 @@ import (
 
 func sorted(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 
-func namespace(s *specs.Spec, t specs.LinuxNamespaceType) (specs.LinuxNamespace, bool) {
-	for _, n := range s.Linux.Namespaces {
+// Namespace is the one of a kind, if there is one.
+func Namespace(l *specs.Linux, t specs.LinuxNamespaceType) (specs.LinuxNamespace, bool) {
+	for _, n := range l.Namespaces {
 		if n.Type == t {
 			return n, true
 		}

@@ -101,7 +101,7 @@ func check(c *Config) error {
 	case !strings.HasPrefix(s.Process.Cwd, "/"):
 		return fmt.Errorf("working directory %q is not an absolute path", s.Process.Cwd)
 	}
-	if _, ok := namespace(s, specs.MountNamespace); !ok && c.Rootfs != nil && len(s.Linux.MaskedPaths)+len(s.Linux.ReadonlyPaths) > 0 {
+	if _, ok := Namespace(s.Linux, specs.MountNamespace); !ok && c.Rootfs != nil && len(s.Linux.MaskedPaths)+len(s.Linux.ReadonlyPaths) > 0 {
 		return errors.New("unable to restrict sys entries without a private MNT namespace")
 	}
 	for _, list := range [][]string{s.Process.Args, s.Process.Env, {s.Hostname, s.Domainname, s.Process.Cwd}} {
@@ -164,7 +164,7 @@ func at(text string, f *file) *step.Arg {
 // child can hide the binary only in the user namespace that it joins first of all.
 func (d *decision) leaveParent() error {
 	d.add(step.LeaveMemory{})
-	n, user := namespace(d.spec, specs.UserNamespace)
+	n, user := Namespace(d.spec.Linux, specs.UserNamespace)
 	if d.bare = !d.facts.Rights() && !(user && n.Path == ""); !d.bare {
 		d.hide()
 	}
@@ -261,7 +261,7 @@ func sysctlPath(name string) string {
 }
 
 func (d *decision) enter() error {
-	_, own := namespace(d.spec, specs.MountNamespace)
+	_, own := Namespace(d.spec.Linux, specs.MountNamespace)
 	switch {
 	case !own:
 		d.add(step.Chroot{Root: d.root})

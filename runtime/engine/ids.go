@@ -8,7 +8,7 @@ import (
 // for one that its user namespace does not map.
 func (c *Config) HostIDs() (uid, gid int) {
 	u := c.Spec.Process.User
-	n, own := namespace(c.Spec, specs.UserNamespace)
+	n, own := Namespace(c.Spec.Linux, specs.UserNamespace)
 	if !own || n.Path != "" {
 		return int(u.UID), int(u.GID)
 	}

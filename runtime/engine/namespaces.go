@@ -87,11 +87,11 @@ func (d *decision) join(list []*specs.LinuxNamespace) error {
 // and in nothing else.
 func (d *decision) userNamespace() error {
 	l := d.spec.Linux
-	n, own := namespace(d.spec, specs.UserNamespace)
+	n, own := Namespace(d.spec.Linux, specs.UserNamespace)
 	d.set.UserNS = own
 	d.set.Trees = own && d.facts.Privileged()
 	d.set.NoNodes = own || !d.facts.Privileged()
-	_, d.set.CgroupNS = namespace(d.spec, specs.CgroupNamespace)
+	_, d.set.CgroupNS = Namespace(d.spec.Linux, specs.CgroupNamespace)
 	switch {
 	case own && n.Path == "":
 		if len(l.UIDMappings) == 0 || len(l.GIDMappings) == 0 {
@@ -112,7 +112,7 @@ func (d *decision) userNamespace() error {
 	if adj := d.spec.Process.OOMScoreAdj; adj != nil && !own {
 		d.add(step.WriteFile{Path: "/proc/self/oom_score_adj", Value: fmt.Sprint(*adj)})
 	}
-	if n, ok := namespace(d.spec, specs.NetworkNamespace); ok && n.Path == "" {
+	if n, ok := Namespace(d.spec.Linux, specs.NetworkNamespace); ok && n.Path == "" {
 		d.add(step.Loopback{})
 	}
 	return d.mountNamespace()
@@ -126,7 +126,7 @@ func (d *decision) mountNamespace() (err error) {
 	d.config.warnings = append(d.config.warnings, d.tree.Warn...)
 	d.takes = d.tree.Takes
 	d.add(d.tree.First...)
-	if _, ok := namespace(d.spec, specs.MountNamespace); ok {
+	if _, ok := Namespace(d.spec.Linux, specs.MountNamespace); ok {
 		prop := uint64(unix.MS_REC | unix.MS_PRIVATE)
 		if p := rootfs.Propagation(d.spec.Linux.RootfsPropagation); p != 0 && p&unix.MS_PRIVATE == 0 || d.tree.Slaves {
 			prop = unix.MS_REC | unix.MS_SLAVE
@@ -137,14 +137,14 @@ func (d *decision) mountNamespace() (err error) {
 			d.add(step.CloneTree{Path: d.stateDir, All: step.MountAttr{Propagation: unix.MS_PRIVATE}, Tree: d.fifo})
 		}
 	}
-	if n, ok := namespace(d.spec, specs.CgroupNamespace); ok && n.Path == "" {
+	if n, ok := Namespace(d.spec.Linux, specs.CgroupNamespace); ok && n.Path == "" {
 		d.add(step.Unshare{Flags: unix.CLONE_NEWCGROUP})
 	}
 	return nil
 }
 
 func (d *decision) clocks() error {
-	n, ok := namespace(d.spec, specs.TimeNamespace)
+	n, ok := Namespace(d.spec.Linux, specs.TimeNamespace)
 	offsets := d.spec.Linux.TimeOffsets
 	switch {
 	case !ok && len(offsets) > 0:

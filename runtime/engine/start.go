@@ -47,9 +47,7 @@ func (p *Process) Wait() (Exit, error) {
 func (p *Process) reap() (ws unix.WaitStatus, err error) {
 	wait := func(how int) (done bool) {
 		var pid int
-		for pid, err = unix.Wait4(p.Pid, &ws, how, nil); err == unix.EINTR; {
-			pid, err = unix.Wait4(p.Pid, &ws, how, nil)
-		}
+		pid, err = child.Wait4(p.Pid, &ws, how)
 		return pid != 0 || err != nil
 	}
 	fd, dupErr := unix.FcntlInt(p.Pidfd.Fd(), unix.F_DUPFD_CLOEXEC, 3)

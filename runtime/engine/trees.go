@@ -51,7 +51,7 @@ func (l *launch) take(t *rootfs.Take) (int, error) {
 
 func (l *launch) attrs(fd int, t *rootfs.Take, rec uint) error {
 	top := t.Top
-	if _, user := namespace(l.plan.config.Spec, specs.UserNamespace); user {
+	if _, user := Namespace(l.plan.config.Spec.Linux, specs.UserNamespace); user {
 		var err error
 		if top, err = locked(fd, t); err != nil {
 			return err
@@ -159,7 +159,7 @@ func atime(flags int64) uint64 {
 func (l *launch) mapping(m *rootfs.IDMap) (*os.File, error) {
 	uids, gids := m.UIDs, m.GIDs
 	if len(uids)+len(gids) == 0 {
-		n, ok := namespace(l.plan.config.Spec, specs.UserNamespace)
+		n, ok := Namespace(l.plan.config.Spec.Linux, specs.UserNamespace)
 		if !ok {
 			return nil, fmt.Errorf("an id-mapped mount without mappings, in a container without user namespace")
 		}
